@@ -1,0 +1,28 @@
+"""R-Net by its layers: contracts first, then baselines."""
+
+import pytest
+
+
+@pytest.mark.capture("conv*", "dense*", model="rnet")
+def test_shapes_down_to_one_answer(rnet, face_24, feature_maps):
+    rnet(face_24)
+    feature_maps["conv1"].assert_shape("N 28 22 22")
+    feature_maps["conv2"].assert_shape("N 48 9 9")
+    feature_maps["conv3"].assert_shape("N 64 3 3")
+    feature_maps["dense4"].assert_shape("N 128")
+    feature_maps["dense5_1"].assert_shape("N 2")
+    feature_maps["dense5_2"].assert_shape("N 4")
+
+
+@pytest.mark.capture("conv1", model="rnet")
+def test_conv1(rnet, face_24, feature_maps, feature_snapshot):
+    rnet(face_24)
+    assert feature_maps["conv1"] == feature_snapshot
+
+
+@pytest.mark.capture("**", model="rnet")
+def test_every_layer(rnet, face_24, feature_maps, feature_snapshot):
+    probability, _ = rnet(face_24)
+    assert probability.item() > 0.99
+    feature_maps.assert_finite()
+    assert feature_maps == feature_snapshot

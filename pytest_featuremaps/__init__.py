@@ -1,0 +1,61 @@
+"""Capture, check and snapshot-test the feature maps of PyTorch models.
+
+The names below are the promise; their modules are loaded when first asked for, so that
+importing the package, which pytest does in every run, costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_featuremaps.baseline import Tolerance
+    from pytest_featuremaps.errors import (
+        AmbiguousKey,
+        BaselineError,
+        CaptureError,
+        FeatureMapsError,
+        ShapeSpecError,
+        UnsupportedTensor,
+    )
+    from pytest_featuremaps.feature_map import FeatureMap
+    from pytest_featuremaps.maps import FeatureMaps
+    from pytest_featuremaps.recording import Recording, capture
+    from pytest_featuremaps.snapshots import FeatureSnapshot
+
+__all__ = [
+    "AmbiguousKey",
+    "BaselineError",
+    "CaptureError",
+    "FeatureMap",
+    "FeatureMaps",
+    "FeatureMapsError",
+    "FeatureSnapshot",
+    "Recording",
+    "ShapeSpecError",
+    "Tolerance",
+    "UnsupportedTensor",
+    "capture",
+]
+
+_ROOMS = {
+    "FeatureMap": "feature_map",
+    "FeatureMaps": "maps",
+    "FeatureSnapshot": "snapshots",
+    "Recording": "recording",
+    "Tolerance": "baseline",
+    "capture": "recording",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    room = import_module(f"{__name__}.{_ROOMS.get(name, 'errors')}")
+    value: object = getattr(room, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

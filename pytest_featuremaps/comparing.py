@@ -1,0 +1,161 @@
+"""Tells two pictures of the same layer apart, tile by tile: how much, how many, and where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    Tiles = npt.NDArray[np.uint8]
+
+MARK_DISTANCE = 255
+"""How far a mark is from anything but itself, in levels."""
+
+
+@dataclass(frozen=True)
+class TileDifference:
+    """One channel that is beyond tolerance.
+
+    Attributes:
+        channel: The channel's number in its layer.
+        largest: The largest distance in levels; 255 where a mark (NaN, Inf, dead) differs.
+        pixels: How many pixels are beyond tolerance.
+        share: The same as a share of the tile, 0 to 1.
+        row: Where the largest distance is; the first place, if there are several.
+        column: Likewise.
+    """
+
+    channel: int
+    largest: int
+    pixels: int
+    share: float
+    row: int
+    column: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What distinguishes a picture from its baseline; nothing, if `equal`.
+
+    Attributes:
+        tiles: The channels beyond tolerance, the worst first.
+        reason: Why the two could not be compared at all, or "".
+        shape: The picture's (channels, height, width).
+        levels: The tolerance that was applied.
+    """
+
+    tiles: tuple[TileDifference, ...]
+    reason: str
+    shape: tuple[int, int, int]
+    levels: int
+
+    @property
+    def equal(self) -> bool:
+        """Whether the picture is within tolerance of its baseline everywhere."""
+        return not self.tiles and not self.reason
+
+    def lines(self, most: int = 5) -> list[str]:
+        """Return the difference in words: one line for all channels, and one for the worst few.
+
+        Args:
+            most: How many channels get a line of their own.
+        """
+        if self.equal:
+            return []
+        if self.reason:
+            return [self.reason]
+        number = len(self.tiles)
+        lines = [f"{number} of {_several(self.shape[0], 'channel')} {_differ(number)}"]
+        lines += [self._line(tile) for tile in self.tiles[:most]]
+        rest = sorted(tile.channel for tile in self.tiles[most:])
+        if rest:
+            lines.append(f"also channel{'s' * (len(rest) > 1)} {_listed(rest)}")
+        return lines
+
+    def _line(self, tile: TileDifference) -> str:
+        _, height, width = self.shape
+        if tile.largest == MARK_DISTANCE:
+            worst = "another mark: NaN, Inf or dead"
+        else:
+            worst = _several(tile.largest, "level")
+        return (
+            f"channel {tile.channel}: {tile.pixels} of {_several(height * width, 'pixel')} "
+            f"{_differ(tile.pixels)} by more than {_several(self.levels, 'level')}, "
+            f"most at row {tile.row}, column {tile.column} ({worst})"
+        )
+
+
+def compare(
+    expected: Tiles,
+    actual: Tiles,
+    channels: Sequence[int],
+    *,
+    levels: int = 1,
+    marks_from: int,
+) -> Difference:
+    """Compare two pictures of the same channels; nothing is ever resized, cropped or padded.
+
+    Args:
+        expected: The baseline's tiles, palette indices, uint8, (C, H, W).
+        actual: The tiles now.
+        channels: The channel number of each tile of `actual`.
+        levels: How far two levels may be apart, at every pixel.
+        marks_from: The first index that is a mark: equal to itself, and near to nothing.
+
+    Raises:
+        ValueError: If there is not one channel number per tile.
+    """
+    count, height, width = actual.shape
+    if len(channels) != count:
+        raise ValueError(f"{count} tiles were given with {len(channels)} channel numbers")
+    shape = (count, height, width)
+    reason = _structure(expected.shape, shape)
+    if reason or np.array_equal(expected, actual):
+        return Difference((), reason, shape, levels)
+
+    distance = np.abs(actual.astype(np.int16) - expected)
+    marks = np.maximum(expected, actual) >= marks_from
+    distance[marks & (distance > 0)] = MARK_DISTANCE
+    beyond = (distance > levels) | (distance == MARK_DISTANCE)
+    tiles = [
+        _tile(int(channels[place]), distance[place], beyond[place])
+        for place in np.flatnonzero(beyond.any(axis=(1, 2))).tolist()
+    ]
+    tiles.sort(key=lambda tile: (-tile.largest, -tile.pixels))
+    return Difference(tuple(tiles), "", shape, levels)
+
+
+def _structure(expected: tuple[int, ...], actual: tuple[int, int, int]) -> str:
+    if expected[0] != actual[0]:
+        return f"{_several(actual[0], 'channel')}, the baseline has {expected[0]}"
+    if expected != actual:
+        return f"tiles of {actual[1]}x{actual[2]}, the baseline has {expected[1]}x{expected[2]}"
+    return ""
+
+
+def _tile(
+    channel: int, distance: npt.NDArray[np.int16], beyond: npt.NDArray[np.bool_]
+) -> TileDifference:
+    row, column = divmod(int(distance.argmax()), distance.shape[1])
+    pixels = int(beyond.sum())
+    return TileDifference(channel, int(distance.max()), pixels, pixels / distance.size, row, column)
+
+
+def _several(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
+def _differ(count: int) -> str:
+    return "differs" if count == 1 else "differ"
+
+
+def _listed(numbers: Sequence[int], most: int = 12) -> str:
+    shown = ", ".join(map(str, numbers[:most]))
+    left = len(numbers) - most
+    return f"{shown} and {left} more" if left > 0 else shown

@@ -1,0 +1,340 @@
+"""One feature map: the tensor that one call of a module produced, and its checks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pytest_featuremaps import chunks, layouts, rendering, shapes, stats
+from pytest_featuremaps.errors import CaptureError, UnsupportedTensor
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from PIL import Image
+
+    from pytest_featuremaps.keys import Place
+
+
+class FeatureMap:
+    """One tensor that one call of a module produced, as an independent copy.
+
+    Attributes:
+        place: the layer, the call and the place in the output that it came from.
+        tensor: the recorded values, detached, on the device they were made on.
+    """
+
+    # An ndarray on the left of `==` must leave the comparison to the other operand.
+    __array_ufunc__ = None
+
+    def __init__(self, place: Place, tensor: torch.Tensor) -> None:
+        self.place = place
+        self.tensor = tensor
+
+    @property
+    def key(self) -> str:
+        """The shortest name of this map in its recording: `conv`, `conv#1`, `rnn[1][0]`.
+
+        The call is named once the module has run more than once, the place in the output
+        where it holds several tensors, the model where several are recorded.
+        """
+        return self.place.key
+
+    @property
+    def layer(self) -> str:
+        """The module's path in its model; `"."` is the model itself."""
+        return self.place.layer.path
+
+    @property
+    def call(self) -> int:
+        """Which call of the module this was, from 0."""
+        return self.place.call
+
+    @property
+    def module_type(self) -> str:
+        """The name of the module's class, such as `"Conv2d"`."""
+        return self.place.layer.module_type
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The sizes of the axes, in elements."""
+        return tuple(self.tensor.shape)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The element type, as the module produced it."""
+        return self.tensor.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """The device that the module produced it on."""
+        return self.tensor.device
+
+    @property
+    def layout(self) -> str | None:
+        """What each axis means, such as `"NCHW"`: declared, or known from the module's type.
+
+        None where nothing is known.
+
+        Raises:
+            CaptureError: the declared layout does not fit the shape.
+        """
+        declared = self.place.layer.layout
+        if declared is None:
+            return layouts.guess(self.module_type, len(self.shape))
+        reason = layouts.misfit(declared, len(self.shape))
+        if reason:
+            raise CaptureError(f"{self.place.title} has shape {self.shape}: {reason}.")
+        return declared
+
+    @cached_property
+    def stats(self) -> stats.Stats:
+        """Mean, standard deviation, extremes and counts, of the whole map and per channel.
+
+        Computed in float64 whatever the dtype; non-finite values are counted and left out
+        of the moments.
+
+        Raises:
+            UnsupportedTensor: the tensor has no readable values (meta, sparse, quantised).
+            CaptureError: the declared layout does not fit the shape.
+        """
+        layout = self.layout
+        if layout is None:
+            return stats.summarise(self.tensor, 1 if len(self.shape) > 1 else None)
+        return stats.summarise(self.tensor, layout.index("C") if "C" in layout else None)
+
+    def numpy(self) -> npt.NDArray[Any]:
+        """Return the values as a new array; bfloat16 and float8 become float32.
+
+        Raises:
+            UnsupportedTensor: the tensor has no readable values (meta, sparse, quantised).
+        """
+        return np.array(self._values().cpu().resolve_conj().resolve_neg().numpy())
+
+    def assert_shape(self, spec: str | tuple[int, ...], **dims: int) -> dict[str, int]:
+        """Check the shape, and return the sizes that the specification's names stand for.
+
+        Args:
+            spec: sizes separated by spaces, such as `"N 128 H W"`: an integer, a name, `_`
+                for any size, one `...` for any number of axes, arithmetic on names bound
+                before (`"N C H W H/2"`). `""` is a scalar. A tuple of integers also works.
+            **dims: sizes already known for names.
+
+        Raises:
+            AssertionError: the shape is another one.
+            ShapeSpecError: the specification cannot be read.
+        """
+        __tracebackhide__ = True
+        match = shapes.check(spec, self.shape, dims)
+        if not match.reason:
+            return match.bound
+        lines = [
+            f"{self.place.title}: {match.reason}.",
+            f"  expected: {_spaced(spec)}",
+            f"  found:    {_spaced(self.shape)}",
+        ]
+        if dims:
+            lines.append(f"  with:     {', '.join(f'{name} = {dims[name]}' for name in dims)}")
+        raise AssertionError("\n".join(lines))
+
+    def assert_finite(self) -> None:
+        """Check that the map holds neither NaN nor infinity.
+
+        Raises:
+            AssertionError: it does; the text counts them and says where the first one is.
+            UnsupportedTensor: the tensor has no readable values.
+        """
+        __tracebackhide__ = True
+        reason = self.not_finite()
+        if reason:
+            raise AssertionError(reason)
+
+    def not_finite(self) -> str:
+        """Say how many values are NaN or infinite and where the first is; empty when none is.
+
+        Raises:
+            UnsupportedTensor: the tensor has no readable values.
+        """
+        values = self._values()
+        bad = ~torch.isfinite(values)
+        count = int(bad.sum())
+        if not count:
+            return ""
+        nans = int(torch.isnan(values).sum())
+        place = tuple(bad.nonzero()[0].tolist())
+        return (
+            f"{self.place.title} is not finite: {nans} NaN and {count - nans} infinite of "
+            f"{self.tensor.numel()} values.\n"
+            f"  the first at index {place} of shape {self.shape}"
+        )
+
+    def image(
+        self, *, sample: int = 0, channels: Sequence[int] | None = None, scale: int | None = None
+    ) -> Image.Image:
+        """Draw the channels of one sample as a mosaic, each over its own range of values.
+
+        Args:
+            sample: which sample of the batch to draw.
+            channels: which channels to draw; all of them when None.
+            scale: pixels per value; chosen so that small maps can be seen when None.
+
+        Raises:
+            UnsupportedTensor: the map has no axes to draw.
+            IndexError: there is no such sample or channel.
+        """
+        return self.mosaic(sample=sample, channels=channels).image(scale)
+
+    def save(
+        self,
+        path: str | Path,
+        *,
+        sample: int = 0,
+        channels: Sequence[int] | None = None,
+        scale: int | None = None,
+    ) -> Path:
+        """Write the picture that `image()` draws to a file, and return its path.
+
+        Args:
+            path: the file to write; its ending chooses the format, as Pillow knows them.
+            sample: which sample of the batch to draw.
+            channels: which channels to draw; all of them when None.
+            scale: pixels per value; chosen so that small maps can be seen when None.
+        """
+        path = Path(path)
+        self.image(sample=sample, channels=channels, scale=scale).save(path)
+        return path
+
+    def save_channels(
+        self, folder: str | Path, *, sample: int = 0, scale: int | None = None
+    ) -> list[Path]:
+        """Write one `channel_<i>.png` for each channel of one sample, and return the paths.
+
+        Args:
+            folder: where to write; made if it does not exist.
+            sample: which sample of the batch to draw.
+            scale: pixels per value; chosen so that small maps can be seen when None.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        whole = self.mosaic(sample=sample)
+        paths = [folder / f"channel_{number}.png" for number in whole.channels]
+        for number, path in zip(whole.channels, paths, strict=True):
+            _pick(whole, [number]).image(scale).save(path)
+        return paths
+
+    def mosaic(
+        self,
+        *,
+        sample: int = 0,
+        channels: Sequence[int] | None = None,
+        like: rendering.Mosaic | None = None,
+    ) -> rendering.Mosaic:
+        """Draw one sample, one tile for each channel.
+
+        Args:
+            sample: which sample of the batch to draw.
+            channels: which channels to draw; all of them when None.
+            like: a mosaic of the same channels, whose ranges of values are used, so that a
+                change of scale shows.
+
+        Raises:
+            UnsupportedTensor: the map has no axes to draw.
+            IndexError: there is no such sample or channel.
+        """
+        planes = self._planes(sample)
+        numbers = tuple(range(len(planes)) if channels is None else channels)
+        for number in numbers:
+            if not 0 <= number < len(planes):
+                raise IndexError(
+                    f"{self.place.title} has no channel {number}: it has {len(planes)}, from 0."
+                )
+        if like is not None and like.channels == numbers:
+            return rendering.render(
+                planes[list(numbers)],
+                channels=numbers,
+                low=like.low,
+                high=like.high,
+                layer_max=like.layer_max,
+            )
+        return _pick(rendering.render(planes), numbers)
+
+    def _planes(self, sample: int) -> npt.NDArray[Any]:
+        """Return one sample as an array (channels, rows, columns)."""
+        one = self.take(sample)
+        planes = None if one.tensor.is_complex() else layouts.planes(one.numpy(), one.layout or "")
+        if planes is None:
+            kind = "complex values" if one.tensor.is_complex() else f"shape {self.shape}"
+            raise UnsupportedTensor(
+                f"{self.place.title} has {kind}: there is no picture of it.\n"
+                "A picture needs an axis of channels and one or two of positions. Declare them "
+                'when you capture, such as layout="NHWC", or compare the numbers.'
+            )
+        return planes
+
+    def take(self, sample: int | None) -> FeatureMap:
+        """Return this map with one sample of its batch; the whole map for None.
+
+        Raises:
+            IndexError: there is no such sample.
+        """
+        layout = self.layout
+        axis = layout.find("N") if layout is not None else min(len(self.shape), 1) - 1
+        if sample is None or (axis < 0 and sample == 0):
+            return self
+        count = self.shape[axis] if axis >= 0 else 1
+        if not 0 <= sample < count:
+            raise IndexError(f"{self.place.title} has no sample {sample}: it has {count}, from 0.")
+        return FeatureMap(self.place, self.tensor.narrow(axis, sample, 1))
+
+    def _values(self) -> torch.Tensor:
+        """Return the values where they can be read; as wide floats where numpy has no dtype.
+
+        Raises:
+            UnsupportedTensor: the tensor has no readable values.
+        """
+        try:
+            chunks.readable(self.tensor)
+        except UnsupportedTensor as error:
+            raise UnsupportedTensor(f"{self.place.title}: {error}") from None
+        narrow = self.tensor.is_floating_point() and self.tensor.dtype not in _NUMPY_FLOATS
+        return self.tensor.float() if narrow else self.tensor
+
+    def _repr_png_(self) -> bytes | None:
+        """Show the picture in a notebook; nothing for a map that has none."""
+        try:
+            return rendering.encode(self.mosaic())
+        except (UnsupportedTensor, CaptureError, IndexError):
+            return None
+
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> npt.NDArray[Any]:
+        del copy  # numpy() always copies
+        return np.asarray(self.numpy(), dtype=dtype)
+
+    def __repr__(self) -> str:
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"<FeatureMap {self.place.title} {self.shape} {dtype}>"
+
+
+_NUMPY_FLOATS = frozenset({torch.float16, torch.float32, torch.float64})
+
+
+def _spaced(sizes: str | tuple[int, ...]) -> str:
+    return (sizes if isinstance(sizes, str) else " ".join(map(str, sizes))) or "a scalar"
+
+
+def _pick(mosaic: rendering.Mosaic, numbers: Sequence[int]) -> rendering.Mosaic:
+    chosen = list(numbers)
+    return replace(
+        mosaic,
+        tiles=mosaic.tiles[chosen],
+        channels=tuple(chosen),
+        low=mosaic.low[chosen],
+        high=mosaic.high[chosen],
+    )

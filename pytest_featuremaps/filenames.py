@@ -1,0 +1,52 @@
+"""File names for snapshots: any text, nothing lost, nothing outside its folder."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+
+# What syrupy drops from a name, or some file system cannot hold.
+_FORBIDDEN = frozenset('\\/?*:|"<>%')
+_HASH = 8
+
+
+def encode(text: str, *, limit: int) -> str:
+    """Write a text as a file name that no other text has.
+
+    Characters that a file name cannot hold are percent-encoded as UTF-8. A name over the
+    limit is cut, and ends in a short hash of the whole text.
+
+    Args:
+        text: any text.
+        limit: the most bytes the name may have in UTF-8, at least 16.
+    """
+    name = _encoded(text)
+    if len(name.encode()) <= limit:
+        return name
+    digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=_HASH // 2)
+    return f"{_cut(name, limit)}~{digest.hexdigest()}"
+
+
+def may_begin_with(name: str, text: str, *, limit: int) -> bool:
+    """Tell whether a file name may be that of a text, or of the text and a `[suffix]`."""
+    start = _encoded(text)
+    cut = _cut(start, limit)
+    if len(start.encode()) > len(cut.encode()):
+        return name.startswith(cut)
+    return name == start or name.startswith(f"{start}[")
+
+
+def _cut(name: str, limit: int) -> str:
+    return name.encode()[: limit - _HASH - 1].decode(errors="ignore")
+
+
+def _encoded(text: str) -> str:
+    return "".join(map(_encode_character, text))
+
+
+def _encode_character(character: str) -> str:
+    # Category C: control characters, surrogates, and code points that mean nothing.
+    if character not in _FORBIDDEN and not unicodedata.category(character).startswith("C"):
+        return character
+    encoded = character.encode(errors="surrogatepass")
+    return "".join(f"%{byte:02X}" for byte in encoded)

@@ -1,0 +1,76 @@
+"""Which axis of a feature map means what: samples, channels, positions.
+
+A layout is a word with one letter for each axis: `N` samples, `C` channels, `H` and `W`
+rows and columns, `D` depth, `L` positions of a sequence, in any order ("NCHW", "NLC").
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+LETTERS = "NCDHWL"
+
+_CHANNELS_LAST_MODULES = frozenset({"Linear", "LazyLinear", "LayerNorm", "RMSNorm"})
+# The trailing digits of torch's own layers say how many positional axes their maps have.
+_POSITIONAL_MODULES = ("Conv", "Pool", "BatchNorm", "InstanceNorm", "Upsample", "PixelShuffle")
+_POSITIONS = {0: "", 1: "L", 2: "HW", 3: "DHW"}
+
+
+def misfit(layout: str, ndim: int) -> str:
+    """Say why a declared layout does not fit a map of `ndim` axes; empty when it fits."""
+    unknown = sorted(set(layout) - set(LETTERS))
+    if unknown:
+        return (
+            f"layout {layout!r} has {', '.join(map(repr, unknown))}; its letters are "
+            "N (samples), C (channels), D, H, W (positions) and L (sequence)"
+        )
+    if len(set(layout)) != len(layout):
+        return f"layout {layout!r} names an axis twice"
+    if len(layout) != ndim:
+        return f"layout {layout!r} names {len(layout)} axes, the map has {ndim}"
+    return ""
+
+
+def guess(module_type: str, ndim: int) -> str | None:
+    """Return the layout that a module of this type gives, or None where nothing is known.
+
+    Channels are axis 1, but the last axis after `Linear` and `LayerNorm` and for maps of
+    three axes, unless a 1-D convolution, pooling or BatchNorm made them. A map with one
+    axis fewer than its 2-D or 3-D layer gives to a batch has no axis of samples.
+    """
+    positional = _positional_axes(module_type)
+    if positional is not None and ndim == positional + 1:
+        return "C" + _POSITIONS[positional]
+    if ndim == 2:
+        return "NC"
+    if ndim == 3:
+        return "NCL" if positional == 1 else "NLC"
+    if ndim in {4, 5}:
+        places = _POSITIONS[ndim - 2]
+        return f"N{places}C" if module_type in _CHANNELS_LAST_MODULES else f"NC{places}"
+    return None
+
+
+def _positional_axes(module_type: str) -> int | None:
+    """Return 2 for `Conv2d`, 1 for `MaxPool1d`, None for a type that does not say."""
+    digits, suffix = module_type[-2:-1], module_type[-1:]
+    named = any(word in module_type for word in _POSITIONAL_MODULES)
+    return int(digits) if named and suffix == "d" and digits in {"1", "2", "3"} else None
+
+
+def planes(values: npt.NDArray[Any], layout: str) -> npt.NDArray[Any] | None:
+    """Return the first sample as channel pictures (channels, rows, columns).
+
+    Positions of a sequence make one row. None where the layout has no channels, or not one
+    or two axes of positions.
+    """
+    positions = [letter for letter in layout if letter not in "NC"]
+    if "C" not in layout or not 1 <= len(positions) <= 2:
+        return None
+    if "N" in layout:
+        values, layout = values.take(0, layout.index("N")), layout.replace("N", "")
+    pictures = values.transpose([layout.index(letter) for letter in ["C", *positions]])
+    return pictures if len(positions) == 2 else pictures[:, None, :]

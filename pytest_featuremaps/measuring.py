@@ -1,0 +1,66 @@
+"""A feature map as a line of numbers, and the environment it was computed in."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+
+import torch
+
+from pytest_featuremaps.feature_map import FeatureMap
+from pytest_featuremaps.sketch import digest, sketch
+from pytest_featuremaps.stats import summarise
+from pytest_featuremaps.tables import STATISTICS, Line, Table
+
+
+def table(maps: Mapping[str, FeatureMap], *, sample: int | None = None) -> Table:
+    """Measure feature maps, in their order.
+
+    Args:
+        maps: the maps by key.
+        sample: measure this sample of each batch only; all of it when None.
+
+    Raises:
+        UnsupportedTensor: a map has no readable values.
+        IndexError: a map has no such sample.
+    """
+    lines = tuple(line(key, one, sample=sample) for key, one in maps.items())
+    return Table(environment(), lines)
+
+
+def line(key: str, one: FeatureMap, *, sample: int | None = None) -> Line:
+    """Measure one feature map; arguments and errors are those of `table`."""
+    tensor = one.take(sample).tensor
+    numbers = summarise(tensor)
+    rounded = tensor.is_floating_point() or tensor.is_complex()
+    drawn = sketch(tensor) if rounded else None
+    return Line(
+        key=key,
+        module_type=one.module_type,
+        shape=tuple(tensor.shape),
+        dtype=str(tensor.dtype).removeprefix("torch."),
+        device=tensor.device.type,
+        stats={name: getattr(numbers, name) for name in STATISTICS},
+        sketch=drawn.values if drawn else None,
+        nonfinite=drawn.nonfinite if drawn else None,
+        digest=digest(tensor),
+        weights=one.place.layer.weights(),
+    )
+
+
+def environment() -> dict[str, str | int | bool | None]:
+    """Return what the numbers of this machine may depend on, as plain values."""
+    facts: dict[str, str | int | bool | None] = {
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "mkldnn": bool(torch.backends.mkldnn.enabled),
+        "default_dtype": str(torch.get_default_dtype()).removeprefix("torch."),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }
+    if torch.cuda.is_available():
+        facts["gpu"] = torch.cuda.get_device_name()
+        facts["tf32"] = torch.backends.cuda.matmul.allow_tf32
+    return facts

@@ -1,0 +1,325 @@
+"""The door for pytest: the mark, the options, the fixtures and the reports.
+
+Nothing heavier than pytest is imported here until a test asks for a fixture: a plugin is
+loaded into every run of its environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_featuremaps.recording import Moment, Recording
+    from pytest_featuremaps.snapshots import Claims, FeatureSnapshot, Verdict
+
+MARK = "capture"
+MAPS = "feature_maps"
+SNAPSHOT = "feature_snapshot"
+MODEL = "featuremaps_model"
+
+_MARK_OPTIONS = ("where", "model", "layout", "required")
+_MARK_HELP = (
+    "capture(*targets, where=None, model='model', layout=None, required=True): record what these "
+    "modules of the model return, for the feature_maps fixture. A target is a module path "
+    "('features.3'), a glob ('**.conv1') or a compiled regular expression; where= narrows by class "
+    "or predicate; model= names the fixture that gives the model."
+)
+
+
+class _Capturing:
+    """The recording of the test that runs, and the models that its marks name."""
+
+    def __init__(self, item: pytest.Item) -> None:
+        from pytest_featuremaps.recording import Recording
+
+        self.recording: Recording = Recording()
+        self.marks: dict[str, list[pytest.Mark]] = {}
+        self._met: dict[str, object] = {}
+        self._wrong: dict[str, str] = {}
+        self._start: Moment | None = None
+        default = item.config.getini(MODEL)
+        for mark in reversed(list(item.iter_markers(MARK))):
+            _check_options(mark)
+            self.marks.setdefault(mark.kwargs.get("model", default), []).append(mark)
+
+    def meet(self, fixture: str, model: object) -> None:
+        """Put hooks on a model as soon as its fixture has made it.
+
+        A fixture that overrides another of its name is met twice. The later value is the
+        one that tests see, so what is wrong with a value is told only when it is used.
+        """
+        if fixture in self._met and self._met[fixture] is not model:
+            self.recording.detach(fixture)
+        elif fixture in self._met:
+            return
+        self._met[fixture] = model
+        reasons = [_attach(self.recording, mark, fixture, model) for mark in self.marks[fixture]]
+        self._wrong[fixture] = "\n".join(filter(None, reasons))
+
+    def use(self, fixture: str, model: object) -> None:
+        """Meet a model that is about to be used, and fail where that was not possible."""
+        self.meet(fixture, model)
+        if self._wrong[fixture]:
+            pytest.fail(self._wrong[fixture], pytrace=False)
+
+    def begin_body(self) -> None:
+        """Start every run of the test's body from what was recorded before the first."""
+        if self._start is None:
+            self._start = self.recording.moment()
+        else:
+            self.recording.rewind(self._start)
+
+
+_CAPTURING = pytest.StashKey[_Capturing]()
+_CLAIMS: pytest.StashKey[Claims] = pytest.StashKey()
+_FAILURES: pytest.StashKey[list[Verdict]] = pytest.StashKey()
+
+
+@pytest.fixture
+def feature_maps(request: pytest.FixtureRequest) -> Recording:
+    """Feature maps of the modules that the test's `capture` marks name, as they are recorded.
+
+    The hooks go on right after the model's fixture and come off before it is torn down:
+
+        @pytest.mark.capture("small_model.conv2")
+        def test_conv2(model, photo, feature_maps):
+            model(photo)
+            feature_maps["small_model.conv2"].assert_shape("N 128 H W")
+    """
+    capturing = _capturing(request.node)
+    for fixture, marks in capturing.marks.items():
+        capturing.use(fixture, _fixture_value(request, fixture, marks[0]))
+    return capturing.recording
+
+
+@pytest.fixture
+def feature_snapshot(request: pytest.FixtureRequest) -> FeatureSnapshot:
+    """The committed baseline of this test, to compare feature maps with.
+
+    All captured maps are compared as a table of numbers, one map as a picture of its
+    channels; `pytest --snapshot-update` records what changed:
+
+        assert feature_maps == feature_snapshot
+        assert feature_maps["small_model.conv2"] == feature_snapshot
+    """
+    from pytest_featuremaps.snapshots import Claims, FeatureSnapshot
+
+    snapshot = _syrupy_snapshot(request)
+    claims = request.config.stash.setdefault(_CLAIMS, Claims())
+    claims.release(request.node.nodeid)
+    baseline = FeatureSnapshot(snapshot, claims)
+    request.node.stash[_FAILURES] = baseline.failures
+    return baseline
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the ini option that names the model's fixture."""
+    parser.addini(
+        MODEL,
+        "The fixture that gives the model under test, for capture marks without model=.",
+        default="model",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the mark."""
+    config.addinivalue_line("markers", _MARK_HELP)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
+    """Give tests with a baseline syrupy's own mark, where this syrupy has one."""
+    if any(line.startswith("syrupy_snapshot") for line in config.getini("markers")):
+        for item in items:
+            if SNAPSHOT in _fixture_names(item):
+                item.add_marker("syrupy_snapshot")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Take hooks off even where the run is interrupted and no teardown follows."""
+    try:
+        return (yield)
+    finally:
+        _end(item)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
+    """Look at the test's marks before its first fixture is set up.
+
+    Last of the wrappers, so that a failure here finds the others' preparations made.
+    """
+    if MAPS in _fixture_names(item):
+        item.config.stash[_CAPTURING] = _capturing(item)
+    elif any(mark.name == MARK for mark in item.own_markers):
+        pytest.fail(
+            f"{item.name} is marked with {MARK}, but does not request the {MAPS} fixture, so "
+            f"nothing would be captured.\nAdd {MAPS} to its arguments, or take the mark off.",
+            pytrace=False,
+        )
+    yield
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    """Put the hooks on right after the model's fixture, before what depends on it."""
+    capturing = request.config.stash.get(_CAPTURING, None)
+    if capturing is None:
+        return (yield)
+    for fixture in capturing.marks:
+        if fixture in fixturedef.argnames and fixture != fixturedef.argname:
+            capturing.use(fixture, request.getfixturevalue(fixture))
+    value = yield
+    if fixturedef.argname in capturing.marks:
+        capturing.meet(fixturedef.argname, value)
+    return value
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Let a body that is run again inside one fixture's life start as it did at first."""
+    capturing = pyfuncitem.stash.get(_CAPTURING, None)
+    if capturing is not None:
+        capturing.begin_body()
+    if _FAILURES in pyfuncitem.stash:
+        pyfuncitem.config.stash[_CLAIMS].release(pyfuncitem.nodeid)
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """Fail a test that would have passed although a required target did not run."""
+    yield
+    capturing = item.stash.get(_CAPTURING, None)
+    silence = capturing.recording.silence() if capturing else ""
+    if silence:
+        pytest.fail(silence, pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
+    """Take the hooks off before any fixture is torn down."""
+    _end(item)
+    yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Tell the whole story of each failed comparison in a section of the report."""
+    report = yield
+    if report.when == "call":
+        for verdict in item.stash.get(_FAILURES, []):
+            report.sections.append((f"feature baseline {verdict.title}", "\n".join(verdict.story)))
+    return report
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Say what differs, in place of two representations."""
+    for operand in (left, right):
+        if type(operand).__module__ == "pytest_featuremaps.snapshots" and op == "==":
+            failures: list[Verdict] = getattr(operand, "failures", [])
+            return failures[-1].headline if failures else None
+    return None
+
+
+def _capturing(item: pytest.Item) -> _Capturing:
+    if _CAPTURING not in item.stash:
+        item.stash[_CAPTURING] = _Capturing(item)
+    return item.stash[_CAPTURING]
+
+
+def _end(item: pytest.Item) -> None:
+    """Close a test's recording, and keep nothing of it."""
+    capturing = item.stash.get(_CAPTURING, None)
+    if capturing is not None:
+        capturing.recording.close()
+        del item.stash[_CAPTURING]
+    if _CAPTURING in item.config.stash:
+        del item.config.stash[_CAPTURING]
+
+
+def _fixture_names(item: pytest.Item) -> Sequence[str]:
+    return getattr(item, "fixturenames", ())
+
+
+def _check_options(mark: pytest.Mark) -> None:
+    unknown = [name for name in mark.kwargs if name not in _MARK_OPTIONS]
+    if unknown:
+        pytest.fail(
+            f"{_spell(mark)}: capture has no option {unknown[0]!r}.\n"
+            f"Its options are: {', '.join(_MARK_OPTIONS)}.",
+            pytrace=False,
+        )
+
+
+def _attach(recording: Recording, mark: pytest.Mark, fixture: str, model: object) -> str:
+    """Record what a mark names, and say why that is not possible; empty when it is."""
+    from pytest_featuremaps.errors import CaptureError
+    from pytest_featuremaps.recording import is_model
+
+    if not is_model(model):
+        found = f"the fixture {fixture!r} gives a {type(model).__name__}, not a torch.nn.Module"
+        return _no_model(mark, found)
+    options = {name: value for name, value in mark.kwargs.items() if name != "model"}
+    try:
+        recording.attach(model, *mark.args, **options, name=fixture)
+    except CaptureError as error:
+        return str(error)
+    return ""
+
+
+def _fixture_value(request: pytest.FixtureRequest, fixture: str, mark: pytest.Mark) -> object:
+    try:
+        return request.getfixturevalue(fixture)
+    except pytest.FixtureLookupError as error:
+        if error.argname != fixture:
+            raise
+    return pytest.fail(_no_model(mark, f"there is no fixture {fixture!r}"), pytrace=False)
+
+
+def _no_model(mark: pytest.Mark, found: str) -> str:
+    targets = ", ".join(map(repr, mark.args)).replace("'", '"')
+    return "\n".join(
+        [
+            f"{_spell(mark)} needs the model under test, and {found}.",
+            "Say which model it is, in one of three ways:",
+            f"  - a fixture named 'model', or as {MODEL} in the configuration says",
+            '  - the fixture\'s name in the mark: capture(..., model="net")',
+            f"  - a model that the test builds itself: {MAPS}.attach(net, {targets or '...'})",
+        ]
+    )
+
+
+def _spell(mark: pytest.Mark) -> str:
+    written = [f'"{one}"' if isinstance(one, str) else repr(one) for one in mark.args]
+    written += [f"{name}={_plain(value)}" for name, value in mark.kwargs.items()]
+    return f"@pytest.mark.capture({', '.join(written)})"
+
+
+def _plain(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else getattr(value, "__name__", repr(value))
+
+
+def _syrupy_snapshot(request: pytest.FixtureRequest) -> Any:  # noqa: ANN401 - syrupy may be absent
+    found = "no plugin gives a fixture 'snapshot'"
+    try:
+        snapshot = request.getfixturevalue("snapshot")
+    except pytest.FixtureLookupError:
+        pass
+    else:
+        if type(snapshot).__module__.partition(".")[0] == "syrupy":
+            return snapshot
+        found = f"the fixture 'snapshot' is {type(snapshot).__module__}'s here"
+    return pytest.fail(
+        f"{SNAPSHOT} keeps its baselines with syrupy, and {found}.\n"
+        "Load syrupy: take `-p no:syrupy` away, or rename the other fixture. Everything but "
+        f"{SNAPSHOT} works without it.",
+        pytrace=False,
+    )

@@ -1,0 +1,114 @@
+"""How much a feature map may change, by name, by dtype and by measured noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Final
+
+from pytest_featuremaps.errors import FeatureMapsError
+from pytest_featuremaps.tables import Line
+
+_QUANTUM: Final = 1e-7  # what one step of a stored sketch is worth, as a share of the RMS
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How much a feature map may change.
+
+    Attributes:
+        relative_l2: the relative L2 change, and the unit of what the moments may move; 0 asks
+            for the same bytes.
+        fraction: what a fraction, such as the share of zeros, may move.
+        levels: what a pixel of a picture may move, in grey levels.
+    """
+
+    relative_l2: float
+    fraction: float = 1e-3
+    levels: int = 1
+
+
+# Levels: noise of 1e-3 moves a pixel by one level at most (measured); wider ones by about ten
+# times their share of the 31 levels that one RMS takes in a usual map.
+PROFILES: Final[Mapping[str, Tolerance]] = MappingProxyType(
+    {
+        "exact": Tolerance(0.0, fraction=0.0, levels=0),
+        "cpu": Tolerance(1e-4),
+        "gpu": Tolerance(1e-3, levels=2),
+        "half": Tolerance(5e-3, levels=4),
+        "float16": Tolerance(5e-3, levels=4),
+        "bfloat16": Tolerance(4e-2, levels=16),
+    }
+)
+
+
+# What the numbers of the very same bytes may differ by, for machines round their sums differently.
+ROUNDING: Final = Tolerance(1e-6, fraction=0.0)
+
+
+def profile_for(dtype: str, device: str) -> str:
+    """Return the name of the tolerance profile for a map of this dtype on this device.
+
+    Integers and bool have no rounding, hence `exact`; the narrow floats of eight bits and less
+    share the widest profile.
+    """
+    if dtype in {"float32", "float64", "complex64", "complex128"}:
+        return "cpu" if device.partition(":")[0] == "cpu" else "gpu"
+    if dtype in {"float16", "complex32"}:
+        return "float16"
+    if dtype.startswith(("bfloat16", "float8", "float4")):
+        return "bfloat16"
+    return "exact"
+
+
+def asked_for(tolerance: Tolerance | str | None) -> Tolerance | str | None:
+    """Return the tolerance asked for; a number in text, as options are, becomes a `Tolerance`."""
+    if not isinstance(tolerance, str) or tolerance in PROFILES:
+        return tolerance
+    try:
+        relative_l2 = float(tolerance)
+    except ValueError:
+        relative_l2 = math.nan
+    if 0 <= relative_l2 < math.inf:
+        return Tolerance(relative_l2)
+    raise FeatureMapsError(
+        f"no tolerance is called {tolerance!r}\n"
+        f"the profiles: {', '.join(PROFILES)}\n"
+        "a number, the relative L2 change, or Tolerance(relative_l2, fraction, levels) do as well"
+    )
+
+
+def resolve(asked: Tolerance | str | None, expected: Line, actual: Line) -> tuple[str, Tolerance]:
+    """The tolerance of two maps of one dtype, and its name."""
+    profiles = [profile_for(line.dtype, line.device) for line in (expected, actual)]
+    usual = max(profiles, key=lambda name: PROFILES[name].relative_l2)
+    if usual == "exact":
+        return usual, PROFILES[usual]
+    if isinstance(asked, Tolerance):
+        return f"relative_l2={asked.relative_l2:g}", asked
+    name = asked or usual
+    if name == "half":
+        name = "bfloat16" if usual == "bfloat16" else "float16"
+    tolerance = PROFILES[name]
+    if name == "cpu" and expected.noise is not None:
+        tolerance = replace(tolerance, relative_l2=8 * max(expected.noise, 6e-7))
+    return name, tolerance
+
+
+def estimate(
+    expected: Sequence[int], expected_rms: float, actual: Sequence[int], actual_rms: float
+) -> float:
+    """Return the relative L2 change between two maps, ‖a − b‖ / max(RMS a, RMS b), by sketch.
+
+    An unbiased estimate with a spread of 9 %; exact up to 61 elements. Source: the second
+    moment of Alon, Matias and Szegedy, over the buckets of the count sketch of Charikar, Chen
+    and Farach-Colton.
+    """
+    rms = max(expected_rms, actual_rms)
+    if rms == 0:
+        return 0.0
+    before = [value * (expected_rms / rms) for value in expected]
+    after = [value * (actual_rms / rms) for value in actual]
+    return _QUANTUM * math.dist(before, after)

@@ -1,0 +1,22 @@
+"""How lists of names are written in messages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """Return a sort key under which `layer.3` stands before `layer.11`."""
+    return [
+        (0, int(part), "") if part.isdecimal() else (1, 0, part)
+        for part in re.split(r"(\d+)", name)
+        if part
+    ]
+
+
+def listed(names: Iterable[str], *, most: int = 20, nothing: str = "none") -> str:
+    """Write names in natural order, separated by commas, and say how many were left out."""
+    ordered = sorted(names, key=natural)
+    more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
+    return (", ".join(ordered[:most]) or nothing) + more

@@ -1,0 +1,125 @@
+"""Fixtures of the suite.
+
+torch and numpy are loaded here, before any run inside a run: an in-process pytester run
+drops the modules it was the first to load, and neither survives being loaded twice.
+hypothesis does, at a second each, and its plugin loads it at the end of every run.
+"""
+
+import textwrap
+
+import hypothesis
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+pytest_plugins = ["pytester"]
+
+PRELOADED = (hypothesis, np, torch)
+
+
+class SmallModel(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 4, 3)
+        self.conv2 = nn.Conv2d(4, 8, 3)
+
+    def forward(self, x):
+        return self.conv2(self.conv1(x))
+
+
+class Net(nn.Module):
+    """Nested, with an in-place activation, a reused module and one that never runs."""
+
+    def __init__(self):
+        super().__init__()
+        self.small_model = SmallModel()
+        self.relu = nn.ReLU(inplace=True)
+        self.features = nn.Sequential(nn.Conv2d(8, 8, 1), nn.ReLU(), nn.Conv2d(8, 2, 1))
+        self.unused = nn.Linear(2, 2)
+
+    def forward(self, x):
+        x = self.relu(self.small_model(x))
+        return self.relu(self.features(x))
+
+
+def hook_count(model):
+    """The number of hooks of any kind on every module of a model."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return sum(len(getattr(module, kind)) for module in model.modules() for kind in kinds)
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return Net().eval()
+
+
+@pytest.fixture
+def photo():
+    return torch.rand(2, 3, 12, 12, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def write(pytester):
+    """Write a test file whose model and input are ready, and return its path."""
+
+    def write(body, **files):
+        pytester.makeconftest(NETS + files.pop("conftest", ""))
+        return pytester.makepyfile(test_it=IMPORTS + textwrap.dedent(body), **files)
+
+    return write
+
+
+IMPORTS = """
+import pytest
+import torch
+from torch import nn
+"""
+
+NETS = """
+import pytest
+import torch
+from torch import nn
+
+
+class SmallModel(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 4, 3)
+        self.conv2 = nn.Conv2d(4, 8, 3)
+
+    def forward(self, x):
+        return self.conv2(self.conv1(x))
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.small_model = SmallModel()
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        return self.relu(self.small_model(x))
+
+
+def hook_count(model):
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return sum(len(getattr(module, kind)) for module in model.modules() for kind in kinds)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return Net().eval()
+
+
+@pytest.fixture
+def photo():
+    return torch.rand(1, 3, 12, 12, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def output(model, photo):
+    return model(photo)
+"""

@@ -1,0 +1,62 @@
+"""File names: nothing lost, nothing outside the folder."""
+
+from pathlib import PurePosixPath, PureWindowsPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_featuremaps.filenames import encode, may_begin_with
+
+LIMIT = 60
+TEXTS = st.text(max_size=120)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("test_a[conv2]", "test_a[conv2]"),
+        ("test_a[layer1.0.conv2#1]", "test_a[layer1.0.conv2#1]"),
+        ("teacher:0", "teacher%3A0"),
+        ("a/b\\c", "a%2Fb%5Cc"),
+        ("50%", "50%25"),
+        ("..", ".."),
+        ("é", "é"),
+        ("\x1b[31m", "%1B[31m"),
+        ("\ud800", "%ED%A0%80"),
+        ("\u202e", "%E2%80%AE"),
+    ],
+)
+def test_what_a_file_name_cannot_hold_is_encoded(text, name):
+    assert encode(text, limit=LIMIT) == name
+
+
+@given(TEXTS)
+def test_a_name_is_one_safe_component(text):
+    name = encode(text, limit=LIMIT)
+    assert len(name.encode()) <= LIMIT
+    assert not set(name) & set('/\\:*?"<>|\0\n')
+    file = f"{name}.png"
+    assert PurePosixPath(file).parts == (file,)
+    assert PureWindowsPath(file).parts == (file,)
+
+
+@given(TEXTS, TEXTS)
+def test_two_texts_never_share_a_name(one, other):
+    assert (encode(one, limit=LIMIT) == encode(other, limit=LIMIT)) == (one == other)
+
+
+def test_texts_that_differ_after_the_cut_never_share_a_name():
+    names = {encode("x" * 500 + str(i), limit=LIMIT) for i in range(1000)}
+    assert len(names) == 1000
+
+
+@given(TEXTS, st.text(max_size=20))
+def test_a_name_belongs_to_the_text_it_begins_with(text, suffix):
+    assert may_begin_with(encode(text, limit=LIMIT), text, limit=LIMIT)
+    assert may_begin_with(encode(f"{text}[{suffix}]", limit=LIMIT), text, limit=LIMIT)
+
+
+def test_a_longer_test_name_is_another_test():
+    assert not may_begin_with("test_ab", "test_a", limit=LIMIT)
+    assert not may_begin_with("test_a", "test_ab", limit=LIMIT)

@@ -1,0 +1,176 @@
+"""The house: which room may know which, and what a run that does not use it loads."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "pytest_featuremaps"
+
+FOUNDATION = {"errors", "wording", "filenames"}
+NUMBERS = {"numpy", "torch"}
+
+# Each room, from the top floor down: the rooms and the libraries it may import. A room on
+# the ground floor knows the foundation only.
+ROOMS = {
+    "__init__": {"baseline", "recording", "errors", "feature_map", "maps", "snapshots"},
+    "plugin": {"pytest", "recording", "snapshots", "errors"},
+    "snapshots": {
+        "syrupy",
+        "baseline",
+        "comparing",
+        "feature_map",
+        "maps",
+        "measuring",
+        "rendering",
+        "story",
+        *FOUNDATION,
+    },
+    "recording": {"torch", "targets", "keys", "maps", "feature_map", "sketch", *FOUNDATION},
+    "measuring": {"torch", "tables", "feature_map", "sketch", "stats"},
+    "maps": {"feature_map", "keys", "targets", *FOUNDATION},
+    "feature_map": {
+        "keys",
+        "layouts",
+        "rendering",
+        "shapes",
+        "stats",
+        "chunks",
+        "errors",
+        *NUMBERS,
+    },
+    "targets": {"torch", *FOUNDATION},
+    "keys": set(),
+    "story": {"baseline"},
+    "baseline": {"tables", "tolerances", "errors"},
+    "tolerances": {"tables", "errors"},
+    "tables": {"errors"},
+    "stats": {"chunks", "errors", *NUMBERS},
+    "sketch": {"chunks", "errors", *NUMBERS},
+    "chunks": {"errors", *NUMBERS},
+    "shapes": {"errors"},
+    "layouts": {"numpy"},
+    "rendering": {"numpy", "PIL", "errors"},
+    "comparing": {"numpy"},
+    "errors": set(),
+    "wording": set(),
+    "filenames": set(),
+}
+TYPES_ONLY = {"feature_map": {"PIL"}}
+
+
+def rooms():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        yield (parts[0], path)
+
+
+def imports(path):
+    """Every module that a file imports, wherever in it: ours by room, others by library."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            if node.module == "pytest_featuremaps":
+                found |= {f"pytest_featuremaps.{alias.name}" for alias in node.names}
+            else:
+                found.add(node.module)
+    for name in found:
+        first, *rest = name.split(".")
+        if first == "pytest_featuremaps":
+            yield rest[0]
+        elif first not in sys.stdlib_module_names:
+            yield first
+
+
+def test_every_room_is_in_the_drawing():
+    assert {room for room, _ in rooms()} == set(ROOMS)
+
+
+@pytest.mark.parametrize(
+    ("room", "path"), list(rooms()), ids=lambda value: getattr(value, "stem", value)
+)
+def test_a_room_knows_only_what_the_drawing_shows(room, path):
+    allowed = ROOMS[room] | TYPES_ONLY.get(room, set()) | {room}
+    assert set(imports(path)) <= allowed
+
+
+def test_arrows_only_go_down():
+    floor = {room: number for number, room in enumerate(ROOMS)}
+    for room, allowed in ROOMS.items():
+        for other in allowed & set(ROOMS):
+            assert floor[room] < floor[other], f"{room} must stand above {other}"
+
+
+HEAVY = ("torch", "numpy", "PIL", "syrupy")
+WATCH = f"""
+import sys
+
+HEAVY = {HEAVY}
+
+def loaded():
+    return [name for name in HEAVY if name in sys.modules]
+
+def pytest_sessionstart(session):
+    print("\\nloaded at the start:", loaded())
+
+import atexit
+atexit.register(lambda: print("loaded at exit:", loaded()))
+"""
+
+
+@pytest.fixture
+def run_watched(pytester):
+    """Run a test file in a fresh process that reports which heavy modules it loaded."""
+
+    def run(body):
+        pytester.makeconftest(WATCH)
+        pytester.makepyfile(body)
+        # syrupy is a plugin of its own and loads itself; ours must not.
+        return pytester.runpytest_subprocess(
+            "-s", "-p", "no:syrupy", "-p", "no:torch", "-p", "no:hypothesispytest", "-p", "no:xdist"
+        )
+
+    return run
+
+
+def test_a_run_that_does_not_use_the_plugin_loads_nothing_heavy(run_watched):
+    result = run_watched(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("i", range(3))
+        def test_it(i):
+            assert i < 2
+        """
+    )
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["loaded at the start: []", "loaded at exit: []"])
+
+
+def test_the_check_can_fail(run_watched):
+    result = run_watched("def test_it(feature_maps): pass")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["loaded at the start: []", "loaded at exit: ['torch', 'numpy', *"])
+
+
+def test_importing_the_package_loads_nothing_heavy(pytester):
+    pytester.makepyfile(
+        check=f"""
+        import sys
+        import pytest_featuremaps
+        import pytest_featuremaps.plugin
+        print([name for name in {HEAVY} if name in sys.modules])
+        pytest_featuremaps.capture
+        print("torch" in sys.modules)
+        """
+    )
+    result = pytester.runpython(pytester.path / "check.py")
+    assert result.outlines == ["[]", "True"]
+
+
+def test_the_plugin_is_found_by_its_entry_point(pytester):
+    result = pytester.runpytest("--trace-config")
+    result.stdout.fnmatch_lines(["*pytest_featuremaps.plugin*"])

@@ -1,0 +1,44 @@
+"""Code as a user with strict types writes it; checked by mypy, not run."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from pytest_featuremaps import (
+    FeatureMap,
+    FeatureMaps,
+    FeatureSnapshot,
+    Recording,
+    Tolerance,
+    capture,
+)
+
+
+@pytest.mark.capture("conv1", where=nn.Conv2d)
+def test_typed(
+    model: nn.Module, feature_maps: Recording, feature_snapshot: FeatureSnapshot
+) -> None:
+    model(torch.rand(1, 3, 8, 8))
+    one: FeatureMap = feature_maps["conv1"]
+    sizes: dict[str, int] = one.assert_shape("N C H W", N=1)
+    picture: Image.Image = one.image(channels=range(sizes["C"]))
+    values: npt.NDArray[np.float32] = one.numpy()
+    assert picture.size[0] >= values.shape[-1]
+    assert one == feature_snapshot
+    assert feature_maps.only("conv*") == feature_snapshot(
+        "convolutions", tolerance=Tolerance(1e-3), sample=0
+    )
+
+
+def maps_of(model: nn.Module) -> FeatureMaps:
+    with capture(model, "**", layout="NHWC") as maps:
+        view: FeatureMaps = maps.attach(nn.ReLU(), ".", name="other", required=False)
+        model(torch.rand(1, 3, 8, 8))
+    mean: float = maps["conv1"].stats.mean
+    assert mean < 1
+    return view
