@@ -103,6 +103,7 @@ class FeatureMap:
             UnsupportedTensor: the tensor has no readable values (meta, sparse, quantised).
             CaptureError: the declared layout does not fit the shape.
         """
+        self._require_values()
         layout = self.layout
         if layout is None:
             return stats.summarise(self.tensor, 1 if len(self.shape) > 1 else None)
@@ -114,7 +115,8 @@ class FeatureMap:
         Raises:
             UnsupportedTensor: the tensor has no readable values (meta, sparse, quantised).
         """
-        return np.array(self._values().cpu().resolve_conj().resolve_neg().numpy())
+        self._require_values()
+        return np.array(self._widened().cpu().resolve_conj().resolve_neg().numpy())
 
     def assert_shape(self, spec: str | tuple[int, ...], **dims: int) -> dict[str, int]:
         """Check the shape, and return the sizes that the specification's names stand for.
@@ -160,7 +162,8 @@ class FeatureMap:
         Raises:
             UnsupportedTensor: the tensor has no readable values.
         """
-        values = self._values()
+        self._require_values()
+        values = self._widened()
         bad = ~torch.isfinite(values)
         count = int(bad.sum())
         if not count:
@@ -266,9 +269,11 @@ class FeatureMap:
     def _planes(self, sample: int) -> npt.NDArray[Any]:
         """Return one sample as an array (channels, rows, columns)."""
         one = self.take(sample)
-        planes = None if one.tensor.is_complex() else layouts.planes(one.numpy(), one.layout or "")
+        if one.tensor.is_complex():
+            kind, planes = "complex values", None
+        else:
+            kind, planes = f"shape {self.shape}", layouts.planes(_drawable(one), one.layout or "")
         if planes is None:
-            kind = "complex values" if one.tensor.is_complex() else f"shape {self.shape}"
             raise UnsupportedTensor(
                 f"{self.place.title} has {kind}: there is no picture of it.\n"
                 "A picture needs an axis of channels and one or two of positions. Declare them "
@@ -280,6 +285,7 @@ class FeatureMap:
         """Return this map with one sample of its batch; the whole map for None.
 
         Raises:
+            UnsupportedTensor: the tensor has no readable values.
             IndexError: there is no such sample.
         """
         layout = self.layout
@@ -289,18 +295,20 @@ class FeatureMap:
         count = self.shape[axis] if axis >= 0 else 1
         if not 0 <= sample < count:
             raise IndexError(f"{self.place.title} has no sample {sample}: it has {count}, from 0.")
+        self._require_values()
         return FeatureMap(self.place, self.tensor.narrow(axis, sample, 1))
 
-    def _values(self) -> torch.Tensor:
-        """Return the values where they can be read; as wide floats where numpy has no dtype.
-
-        Raises:
-            UnsupportedTensor: the tensor has no readable values.
-        """
+    def _require_values(self) -> None:
         try:
             chunks.readable(self.tensor)
         except UnsupportedTensor as error:
-            raise UnsupportedTensor(f"{self.place.title}: {error}") from None
+            reason = str(error)
+        else:
+            return
+        raise UnsupportedTensor(f"{self.place.title}: {reason}")
+
+    def _widened(self) -> torch.Tensor:
+        """Return the values, in float32 where their dtype is one that numpy lacks."""
         narrow = self.tensor.is_floating_point() and self.tensor.dtype not in _NUMPY_FLOATS
         return self.tensor.float() if narrow else self.tensor
 
@@ -323,6 +331,14 @@ class FeatureMap:
 
 
 _NUMPY_FLOATS = frozenset({torch.float16, torch.float32, torch.float64})
+
+
+def _drawable(one: FeatureMap) -> npt.NDArray[Any]:
+    """Return the values; the largest of a narrow float, which masks are filled with, as Inf."""
+    values = one.numpy()
+    if one.tensor.is_floating_point() and one.dtype not in _NUMPY_FLOATS:
+        values[np.abs(values) >= chunks.infinite_from(one.dtype)] *= np.inf
+    return values
 
 
 def _spaced(sizes: str | tuple[int, ...]) -> str:

@@ -85,7 +85,7 @@ def tell(comparison: Comparison, title: str, *, accept: str = ACCEPT) -> list[st
         *_skipped(comparison),
         _profile(differences),
         *(list(_environments(comparison)) or ["environment: no difference from the baseline's"]),
-        *([f"accept these changes: {accept}"] if accept else []),
+        *([f"accept with: {accept}"] if accept else []),
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -219,10 +219,12 @@ class _Names:
             )
         parent, missing = self._deepest(path)
         owner = self.title if parent == ROOT else f"{parent!r} ({self._type(parent)})"
-        lines = [
-            f"{asked}: {owner} has no module {missing!r}.",
-            f"It has: {_short(self.paths.children[parent])}.",
-        ]
+        if missing in dict(self.modules[parent].named_parameters(recurse=False)):
+            return (
+                f"{asked}: {missing!r} is a parameter of {owner}, not a module.\n"
+                "A capture records what a module returns."
+            )
+        lines = [f"{asked}: {owner} has no module {missing!r}.", self._level(parent)]
         return "\n".join(lines + self._suggestions(path))
 
     def _deepest(self, path: str) -> tuple[str, str]:
@@ -235,11 +237,18 @@ class _Names:
             parent = found
         return parent, names[-1]
 
+    def _level(self, parent: str) -> str:
+        subject = "It" if parent == ROOT else repr(parent)
+        return f"{subject} has: {_short(self.paths.children[parent])}."
+
     def _suggestions(self, path: str) -> list[str]:
+        if self._deepest(path)[1].lstrip("-").isdecimal():
+            return []  # a number beside another one is no better guess
         everything = [known for known in self.modules if known != ROOT]
         last = path.rsplit(".", 1)[-1]
         same_name = [known for known in everything if known.rsplit(".", 1)[-1] == last]
-        near = same_name + difflib.get_close_matches(path, everything, n=3, cutoff=0.6)
+        near = sorted(same_name, key=lambda known: -_likeness(path, known))[:3]
+        near += difflib.get_close_matches(path, everything, n=3, cutoff=0.8)
         unique = list(dict.fromkeys(near))[:3]
         return [f"Did you mean {' or '.join(map(repr, unique))}?"] if unique else []
 
@@ -253,11 +262,11 @@ class _Names:
                 f"{asked}: only containers that are never called match in {self.title}: "
                 f"{_short(found)}.\nCapture what they hold, such as '{min(found)}.*'."
             )
+        plain = target.pattern if isinstance(target, re.Pattern) else target
         lines = [
             f"{asked}: the pattern matches no module of {self.title}.",
-            f"It has: {_short(self.paths.children[ROOT])}.",
+            self._level(self._deepest(plain)[0]),
         ]
-        plain = target.pattern if isinstance(target, re.Pattern) else target
         return "\n".join(lines + self._suggestions(plain))
 
     def _type(self, path: str) -> str:
@@ -287,5 +296,11 @@ def _spell(target: Target, where: Where | None, *, implied: bool) -> str:
     return ", ".join(written)
 
 
-def _short(names: Iterable[str]) -> str:
+def _likeness(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, one, other).ratio()
+
+
+def _short(names: Collection[str]) -> str:
+    if len(names) > 1 and set(names) == {str(index) for index in range(len(names))}:
+        return f"0 to {len(names) - 1}"
     return listed(names, most=12, nothing="no modules")

@@ -347,8 +347,8 @@ MISUSE = {
         '@pytest.mark.capture("small_model.conv9")\ndef test_it(output, feature_maps): pass',
         [
             "capture(\"small_model.conv9\"): 'small_model' (SmallModel) has no module 'conv9'.",
-            "It has: conv1, conv2.",
-            "Did you mean 'small_model.conv2' or 'small_model.conv1' or 'small_model'?",
+            "'small_model' has: conv1, conv2.",
+            "Did you mean 'small_model.conv2' or 'small_model.conv1'?",
         ],
     ),
     "where= matches nothing": (

@@ -421,7 +421,8 @@ def test_an_image_is_enlarged_without_new_colours():
 
 def test_small_maps_are_made_visible_and_large_ones_left_alone():
     assert max(render(features(4, 3, 3)).image().size) == 9 * (512 // 9)
-    assert render(features(1, 300, 600)).image().size == (602, 302)
+    assert render(features(1, 300, 600)).image().size == (600, 300)
+    assert render(features(2, 300, 300)).image().size == (603, 302)
 
 
 def test_an_image_is_never_shrunk():

@@ -155,7 +155,7 @@ def test_the_story_of_a_table(project):
     assert told[1].startswith("small_model.conv2 changed first: relative L2 change ")
     assert "  why: its weights changed" in told
     assert any(line.startswith("  relu: relative L2 change ") for line in told)
-    assert told[-1] == "accept these changes: pytest --snapshot-update test_it.py::test_table"
+    assert told[-1] == "accept with: pytest --snapshot-update test_it.py::test_table"
 
 
 def test_the_story_of_a_picture(project):

@@ -83,7 +83,7 @@ def test_one_changed_layer():
         "  why: same weights: its code or its input changed",
         "no tolerance profile would pass",
         "environment: no difference from the baseline's",
-        "accept these changes: pytest --snapshot-update",
+        "accept with: pytest --snapshot-update",
     ]
 
 
@@ -129,7 +129,7 @@ def test_a_change_of_everything():
         "  later than in the baseline: b",
         "no tolerance profile would pass",
         "baseline: torch 2.13.0, cpu capability AVX512; here: torch 2.14.1, cpu capability AVX2",
-        "accept these changes: pytest --snapshot-update",
+        "accept with: pytest --snapshot-update",
     ]
 
 
@@ -281,7 +281,7 @@ def test_the_command_that_accepts_is_the_callers_and_is_never_cut():
     )
 
     assert headline(comparison, "t", accept=command)[-1] == f"accept with: {command}"
-    assert tell(comparison, "t", accept=command)[-1] == f"accept these changes: {command}"
+    assert tell(comparison, "t", accept=command)[-1] == f"accept with: {command}"
     assert headline(comparison, "t", accept="")[-1] == (
         "t: the whole story is in the report section"
     )

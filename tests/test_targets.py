@@ -138,7 +138,7 @@ MESSAGES = {
         None,
         [
             "capture(\"layer1.3.conv3\"): 'layer1.3' (Block) has no module 'conv3'.",
-            "It has: conv1, conv2.",
+            "'layer1.3' has: conv1, conv2.",
             "Did you mean 'layer1.3.conv2' or 'layer1.3.conv1' or 'layer1.9.conv2'?",
         ],
     ),
@@ -148,7 +148,7 @@ MESSAGES = {
         [
             "capture(\"conv2\"): Tree has no module 'conv2'.",
             "It has: conv1, heads, layer1, named.",
-            "Did you mean 'layer1.0.conv2' or 'layer1.1.conv2' or 'layer1.2.conv2'?",
+            "Did you mean 'named.a.conv2' or 'layer1.0.conv2' or 'layer1.1.conv2'?",
         ],
     ),
     "many children in natural order": (
@@ -156,8 +156,7 @@ MESSAGES = {
         None,
         [
             "capture(\"layer1.12\"): 'layer1' (Sequential) has no module '12'.",
-            "It has: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11.",
-            "Did you mean 'layer1.2' or 'layer1.1' or 'layer1.11'?",
+            "'layer1' has: 0 to 11.",
         ],
     ),
     "a pattern without a match": (
@@ -166,6 +165,30 @@ MESSAGES = {
         [
             'capture("block*"): the pattern matches no module of Tree.',
             "It has: conv1, heads, layer1, named.",
+        ],
+    ),
+    "a pattern without a match further down": (
+        ("layer1.3.norm*",),
+        None,
+        [
+            'capture("layer1.3.norm*"): the pattern matches no module of Tree.',
+            "'layer1.3' has: conv1, conv2.",
+        ],
+    ),
+    "a parameter": (
+        ("conv1.weight",),
+        None,
+        [
+            "capture(\"conv1.weight\"): 'weight' is a parameter of 'conv1' (Conv2d), not a module.",
+            "A capture records what a module returns.",
+        ],
+    ),
+    "no modules at all": (
+        ("conv1.inner",),
+        None,
+        [
+            "capture(\"conv1.inner\"): 'conv1' (Conv2d) has no module 'inner'.",
+            "'conv1' has: no modules.",
         ],
     ),
     "a regular expression without a match": (

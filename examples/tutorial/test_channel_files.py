@@ -1,7 +1,7 @@
 """By hand: a loop over the channels saves one figure for each, with axes, margins and a colour map.
 
-No pixel of such a file is a value of the map. Here each file is the channel inside a thin frame,
-one pixel for each value or `scale` by `scale` of them, and is named after the channel's number.
+No pixel of such a file is a value of the map. Here each file is the channel, one pixel
+for each value or `scale` by `scale` of them, and is named after the channel's number.
 """
 
 import numpy as np
@@ -31,7 +31,7 @@ def test_size_of_a_file(model, photo, feature_maps, tmp_path, scale):
     model(photo)
     for path in feature_maps["."].save_channels(tmp_path, scale=scale):
         with Image.open(path) as picture:
-            assert picture.size == (scale * (WIDTH + 2), scale * (HEIGHT + 2))
+            assert picture.size == (scale * WIDTH, scale * HEIGHT)
 
 
 def test_each_file_shows_its_channel(model, photo, feature_maps, tmp_path):
@@ -39,6 +39,6 @@ def test_each_file_shows_its_channel(model, photo, feature_maps, tmp_path):
     paths = feature_maps["."].save_channels(tmp_path, scale=1)
     for path, values in zip(paths, feature_maps["."].numpy()[0], strict=True):
         with Image.open(path) as picture:
-            shown = np.asarray(picture.convert("L"))[1:-1, 1:-1]
+            shown = np.asarray(picture.convert("L"))
         expected = 255 * (values - values.min()) / np.ptp(values)
         np.testing.assert_allclose(shown, expected, atol=2)

@@ -62,7 +62,7 @@ def test_a_constant_channel_is_flat(model, photo, feature_maps):
     model(photo)
     assert feature_maps["filters"].stats.constant_channels == (CONSTANT,)
     picture = feature_maps["filters"].image(channels=[CONSTANT], scale=1)
-    assert len(picture.crop((1, 1, 63, 79)).getcolors()) == 1
+    assert len(picture.getcolors()) == 1
 
 
 @pytest.mark.capture("filters")

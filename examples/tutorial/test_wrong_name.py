@@ -35,9 +35,9 @@ def test_by_hand_a_wrong_name_is_ignored(alexnet, large_photo):
         (
             "classifier.weight",
             [
-                "capture(\"classifier.weight\"): 'classifier' (Linear) has no module 'weight'.",
-                "It has: no modules.",
-                "Did you mean 'classifier'?",
+                "capture(\"classifier.weight\"): 'weight' is a parameter of 'classifier' (Linear), "
+                "not a module.",
+                "A capture records what a module returns.",
             ],
         ),
         (

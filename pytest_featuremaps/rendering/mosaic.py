@@ -71,7 +71,7 @@ class Mosaic:
     layer_max: float
 
     def image(self, scale: int | None = None) -> Image.Image:
-        """Return the mosaic as one palette image.
+        """Return the mosaic as one palette image; a channel alone has no line around it.
 
         Args:
             scale: Pixels per value, enlarged without interpolation. None makes the longer side
@@ -80,7 +80,8 @@ class Mosaic:
         Raises:
             ValueError: If `scale` is below 1.
         """
-        image = indexed(assemble(self.tiles), PALETTE)
+        canvas = self.tiles[0] if len(self.tiles) == 1 else assemble(self.tiles)
+        image = indexed(canvas, PALETTE)
         return enlarged(image, max(1, 512 // max(image.size)) if scale is None else scale)
 
 

@@ -18,6 +18,7 @@ from pytest_featuremaps.rendering.mosaic import (
     MARKS_FROM,
     MINUS_INF,
     NAN,
+    PALETTE,
     PLUS_INF,
     Mosaic,
     assemble,
@@ -71,7 +72,7 @@ def side_by_side(
         scale: Pixels per value; None makes the longer side of a panel about 320 pixels.
         levels: What is tolerated.
     """
-    panels = [expected.image(1), actual.image(1)]
+    panels = [indexed(assemble(one.tiles), PALETTE) for one in (expected, actual)]
     if expected.tiles.shape == actual.tiles.shape and expected.channels == actual.channels:
         difference, beyond = _difference(expected.tiles, actual.tiles, levels)
         panels.append(indexed(assemble(difference), _DIFFERENCE_PALETTE))

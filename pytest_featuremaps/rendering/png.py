@@ -18,6 +18,7 @@ from pytest_featuremaps.rendering.mosaic import (
     PALETTE,
     Mosaic,
     assemble,
+    indexed,
     size,
     take_apart,
 )
@@ -68,7 +69,7 @@ def encode(mosaic: Mosaic, numbers: str = "", *, max_bytes: int | None = None) -
     chunks = PngInfo()
     chunks.add_text(_KEYWORD.decode(), text, zip=True)
     file = io.BytesIO()
-    mosaic.image(scale=1).save(file, "PNG", pnginfo=chunks, compress_level=6)
+    indexed(assemble(mosaic.tiles), PALETTE).save(file, "PNG", pnginfo=chunks, compress_level=6)
     if max_bytes is not None and file.tell() > max_bytes:
         _refuse(mosaic, f"takes {file.tell():,} bytes", f"{max_bytes:,}")
     return file.getvalue()

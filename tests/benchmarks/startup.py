@@ -1,0 +1,67 @@
+"""What the plugin costs a pytest run that does not use it: start to end, whole processes.
+
+Usage: python tests/benchmarks/startup.py [ROUNDS]
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from importlib.metadata import entry_points, version
+from pathlib import Path
+
+from pairing import difference, interleaved, machine, median_ms, table
+
+TEST = "def test_nothing():\n    pass\n"
+
+WITH = "syrupy and pytest-featuremaps"
+ALONE = "syrupy alone"
+AGAIN = "syrupy alone, once more"
+NEITHER = "neither"
+
+
+def main(rounds):
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "test_nothing.py").write_text(TEST)
+        ways = {
+            WITH: partial(run, folder, {"syrupy", "featuremaps"}),
+            ALONE: partial(run, folder, {"syrupy"}),
+            AGAIN: partial(run, folder, {"syrupy"}),
+            NEITHER: partial(run, folder, set()),
+        }
+        seconds = interleaved(ways, rounds)
+    rows = [
+        (f"`pytest` with {name}", median_ms(taken), _over(name, taken, seconds[ALONE]))
+        for name, taken in seconds.items()
+    ]
+    print(f"pytest, start to end, one empty test: {rounds} rounds, median [middle 80 %].")
+    print(machine(f"pytest {version('pytest')}", f"syrupy {version('syrupy')}"))
+    print()
+    print(table(["run", "time", "over syrupy alone"], rows))
+
+
+def run(folder, plugins):
+    """Run pytest on the empty test, with these of the environment's plugins and no other."""
+    installed = {entry.name for entry in entry_points(group="pytest11")}
+    assert plugins <= installed, f"not installed: {sorted(plugins - installed)}"
+    blocked = [f"-pno:{name}" for name in sorted(installed - plugins)]
+    command = [sys.executable, "-m", "pytest", "-q", *blocked, "test_nothing.py"]
+    subprocess.run(  # noqa: S603 - it runs pytest, on a file written above
+        command, cwd=folder, env=_environment(folder), check=True, capture_output=True
+    )
+
+
+def _environment(folder):
+    """Leave out what would add plugins or options, and keep compiled files, of all runs alike."""
+    ours = {"PYTHONPYCACHEPREFIX": str(Path(folder) / "compiled")}
+    unwanted = {"PYTHONDONTWRITEBYTECODE", "PYTEST_ADDOPTS", "PYTEST_PLUGINS"}
+    return {name: value for name, value in os.environ.items() if name not in unwanted} | ours
+
+
+def _over(name, taken, alone):
+    return "–" if name == ALONE else difference(taken, alone)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 40)
