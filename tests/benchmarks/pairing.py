@@ -37,20 +37,17 @@ def interleaved(ways, rounds):
 
 
 def ratio(over, under):
-    """Write the median of the rounds' ratios and, in brackets, the middle 80 % of them."""
-    return spread([a / b for a, b in zip(over, under, strict=True)], "{:.2f}×")
+    """Write the median of the rounds' ratios, and the lowest and highest of them."""
+    ratios = [a / b for a, b in zip(over, under, strict=True)]
+    return f"{statistics.median(ratios):.2f}× [{min(ratios):.2f} – {max(ratios):.2f}]"
 
 
 def difference(one, other):
-    """Write the median of the rounds' differences in ms, and the middle 80 % of them."""
-    return spread([1000 * (a - b) for a, b in zip(one, other, strict=True)], "{:+.1f} ms")
-
-
-def spread(values, form):
-    """Write the median of some values and, in brackets, the middle 80 % of them."""
-    low, *_, high = statistics.quantiles(values, n=10, method="inclusive")
-    numbers = [form.format(value) for value in (statistics.median(values), low, high)]
-    return "{} [{} – {}]".format(*numbers)
+    """Write the median of the rounds' differences in ms, and the middle half of them."""
+    low, middle, high = statistics.quantiles(
+        (1000 * (a - b) for a, b in zip(one, other, strict=True)), method="inclusive"
+    )
+    return f"{middle:+.1f} ms [{low:+.1f} – {high:+.1f}]"
 
 
 def median_ms(values):

@@ -22,31 +22,31 @@ NEITHER = "neither"
 
 
 def main(rounds):
+    installed = {entry.name for entry in entry_points(group="pytest11")}
+    assert {"syrupy", "featuremaps"} <= installed, f"installed plugins are: {sorted(installed)}"
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "test_nothing.py").write_text(TEST)
         ways = {
-            WITH: partial(run, folder, {"syrupy", "featuremaps"}),
-            ALONE: partial(run, folder, {"syrupy"}),
-            AGAIN: partial(run, folder, {"syrupy"}),
-            NEITHER: partial(run, folder, set()),
+            WITH: partial(run, folder, installed - {"syrupy", "featuremaps"}),
+            ALONE: partial(run, folder, installed - {"syrupy"}),
+            AGAIN: partial(run, folder, installed - {"syrupy"}),
+            NEITHER: partial(run, folder, installed),
         }
         seconds = interleaved(ways, rounds)
     rows = [
         (f"`pytest` with {name}", median_ms(taken), _over(name, taken, seconds[ALONE]))
         for name, taken in seconds.items()
     ]
-    print(f"pytest, start to end, one empty test: {rounds} rounds, median [middle 80 %].")
-    print(machine(f"pytest {version('pytest')}", f"syrupy {version('syrupy')}"))
-    print()
+    print(f"pytest, start to end, one empty test: {rounds} rounds, median [middle half].\n")
     print(table(["run", "time", "over syrupy alone"], rows))
+    print()
+    print(machine(f"pytest {version('pytest')}", f"syrupy {version('syrupy')}"))
 
 
-def run(folder, plugins):
-    """Run pytest on the empty test, with these of the environment's plugins and no other."""
-    installed = {entry.name for entry in entry_points(group="pytest11")}
-    assert plugins <= installed, f"not installed: {sorted(plugins - installed)}"
-    blocked = [f"-pno:{name}" for name in sorted(installed - plugins)]
-    command = [sys.executable, "-m", "pytest", "-q", *blocked, "test_nothing.py"]
+def run(folder, blocked):
+    """Run pytest on the empty test, without these of the environment's plugins."""
+    blocks = [f"-pno:{name}" for name in sorted(blocked)]
+    command = [sys.executable, "-m", "pytest", "-q", *blocks, "test_nothing.py"]
     subprocess.run(  # noqa: S603 - it runs pytest, on a file written above
         command, cwd=folder, env=_environment(folder), check=True, capture_output=True
     )
@@ -64,4 +64,4 @@ def _over(name, taken, alone):
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 40)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 60)
