@@ -10,7 +10,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_featuremaps.baseline import Tolerance
     from pytest_featuremaps.errors import (
         AmbiguousKey,
         BaselineError,
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_featuremaps.maps import FeatureMaps
     from pytest_featuremaps.recording import Recording, capture
     from pytest_featuremaps.snapshots import FeatureSnapshot
+    from pytest_featuremaps.tolerances import Tolerance
 
 __all__ = [
     "AmbiguousKey",
@@ -44,7 +44,7 @@ _ROOMS = {
     "FeatureMaps": "maps",
     "FeatureSnapshot": "snapshots",
     "Recording": "recording",
-    "Tolerance": "baseline",
+    "Tolerance": "tolerances",
     "capture": "recording",
 }
 

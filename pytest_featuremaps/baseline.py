@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from pytest_featuremaps.tables import (
-    BUCKETS,
-    FORMAT,
     INPUTS,
     STATISTICS,
     BadBaseline,
@@ -19,43 +17,16 @@ from pytest_featuremaps.tables import (
     Value,
     dump,
     header,
-    load,
     read_pieces,
     record,
 )
 from pytest_featuremaps.tolerances import (
-    PROFILES,
     ROUNDING,
     Tolerance,
     asked_for,
     estimate,
-    profile_for,
     resolve,
 )
-
-__all__ = [
-    "BUCKETS",
-    "FORMAT",
-    "INPUTS",
-    "PROFILES",
-    "STATISTICS",
-    "BadBaseline",
-    "Comparison",
-    "Entry",
-    "Line",
-    "Table",
-    "Tolerance",
-    "Value",
-    "Violation",
-    "compare",
-    "dump",
-    "estimate",
-    "load",
-    "merge",
-    "narrowest",
-    "profile_for",
-    "shape_text",
-]
 
 Kind: TypeAlias = Literal["equal", "within", "changed", "added", "removed", "reshaped", "retyped"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,13 +12,15 @@ import numpy as np
 import torch
 
 from pytest_featuremaps import chunks, layouts, rendering, shapes, stats
-from pytest_featuremaps.errors import CaptureError, UnsupportedTensor
+from pytest_featuremaps.errors import CaptureError, MissingMap, UnsupportedTensor
+from pytest_featuremaps.keeping import Kept, keep
+from pytest_featuremaps.keys import Place
+from pytest_featuremaps.leaves import Leaf, brackets
+from pytest_featuremaps.wording import listed
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from PIL import Image
-
-    from pytest_featuremaps.keys import Place
 
 
 class FeatureMap:
@@ -26,15 +28,19 @@ class FeatureMap:
 
     Attributes:
         place: the layer, the call and the place in the output that it came from.
-        tensor: the recorded values, detached, on the device they were made on.
+        kept: what is known of it: its values, or only statistics or its shape.
     """
 
     # An ndarray on the left of `==` must leave the comparison to the other operand.
     __array_ufunc__ = None
 
-    def __init__(self, place: Place, tensor: torch.Tensor) -> None:
+    def __init__(
+        self, place: Place, kept: Kept, inputs: Mapping[str, Mapping[Leaf, Kept]] | None = None
+    ) -> None:
         self.place = place
-        self.tensor = tensor
+        self.kept = kept
+        self._inputs = inputs
+        self._grad: Kept | None = None
 
     @property
     def key(self) -> str:
@@ -63,17 +69,73 @@ class FeatureMap:
     @property
     def shape(self) -> tuple[int, ...]:
         """The sizes of the axes, in elements."""
-        return tuple(self.tensor.shape)
+        return self.kept.shape
 
     @property
     def dtype(self) -> torch.dtype:
         """The element type, as the module produced it."""
-        return self.tensor.dtype
+        return self.kept.dtype
 
     @property
     def device(self) -> torch.device:
         """The device that the module produced it on."""
-        return self.tensor.device
+        return self.kept.device
+
+    @property
+    def tensor(self) -> torch.Tensor:
+        """The recorded values, detached, on the device they were made on.
+
+        Raises:
+            CaptureError: they were not kept.
+        """
+        if self.kept.tensor is None:
+            raise CaptureError(
+                f'{self.place.title} was captured with keep="{self.kept.how}", so its values are '
+                'gone.\nCapture it with keep="values", which is the default.'
+            )
+        return self.kept.tensor
+
+    @property
+    def inputs(self) -> Inputs:
+        """What went into this call, before the module could change it.
+
+        By parameter name, or by position: `fm.inputs["x"]`, `fm.inputs[0]`.
+
+        Raises:
+            CaptureError: it was not recorded.
+        """
+        if self._inputs is None:
+            raise CaptureError(
+                f"{self.place.title} was captured without its inputs.\nCapture it with inputs=True."
+            )
+        return Inputs(self.place, self._inputs)
+
+    @property
+    def grad(self) -> FeatureMap:
+        """The gradient of what `backward()` was called on, with respect to this map.
+
+        Several backward passes add up, as they do in `torch.Tensor.grad`.
+
+        Raises:
+            CaptureError: it was not recorded, or none has reached this map.
+        """
+        if self._grad is None:
+            asked = self.place.layer.grads
+            raise CaptureError(
+                f"{self.place.title} has no gradient: no backward pass has reached it.\n"
+                "Call backward() on what depends on it, while it is captured and gradients are on."
+                if asked
+                else f"{self.place.title} was captured without gradients.\n"
+                "Capture it with grads=True."
+            )
+        return FeatureMap(replace(self.place, part="grad"), self._grad)
+
+    def add_grad(self, gradient: torch.Tensor) -> None:
+        """Add a gradient that reached this map."""
+        if self._grad is None or self._grad.tensor is None:
+            self._grad = keep(gradient, self.place.layer.keep)
+        else:
+            self._grad = keep(self._grad.tensor + gradient)
 
     @property
     def layout(self) -> str | None:
@@ -86,11 +148,15 @@ class FeatureMap:
         """
         declared = self.place.layer.layout
         if declared is None:
-            return layouts.guess(self.module_type, len(self.shape))
+            return layouts.guess(self._families, len(self.shape))
         reason = layouts.misfit(declared, len(self.shape))
         if reason:
             raise CaptureError(f"{self.place.title} has shape {self.shape}: {reason}.")
         return declared
+
+    @property
+    def _families(self) -> tuple[str, ...]:
+        return self.place.layer.families or (self.module_type,)
 
     @cached_property
     def stats(self) -> stats.Stats:
@@ -103,11 +169,11 @@ class FeatureMap:
             UnsupportedTensor: the tensor has no readable values (meta, sparse, quantised).
             CaptureError: the declared layout does not fit the shape.
         """
+        if self.kept.stats is not None:
+            return self.kept.stats
         self._require_values()
-        layout = self.layout
-        if layout is None:
-            return stats.summarise(self.tensor, 1 if len(self.shape) > 1 else None)
-        return stats.summarise(self.tensor, layout.index("C") if "C" in layout else None)
+        axis = layouts.channel_axis(self.layout, self._families, len(self.shape))
+        return stats.summarise(self.tensor, axis)
 
     def numpy(self) -> npt.NDArray[Any]:
         """Return the values as a new array; bfloat16 and float8 become float32.
@@ -296,7 +362,7 @@ class FeatureMap:
         if not 0 <= sample < count:
             raise IndexError(f"{self.place.title} has no sample {sample}: it has {count}, from 0.")
         self._require_values()
-        return FeatureMap(self.place, self.tensor.narrow(axis, sample, 1))
+        return FeatureMap(self.place, keep(self.tensor.narrow(axis, sample, 1)))
 
     def _require_values(self) -> None:
         try:
@@ -328,6 +394,35 @@ class FeatureMap:
     def __repr__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")
         return f"<FeatureMap {self.place.title} {self.shape} {dtype}>"
+
+
+class Inputs(Mapping[str, FeatureMap]):
+    """What went into one call of a module: feature maps by parameter name, or by position."""
+
+    def __init__(self, place: Place, inputs: Mapping[str, Mapping[Leaf, Kept]]) -> None:
+        self._maps = {
+            name + brackets(leaf): FeatureMap(
+                replace(place, leaf=(), siblings=1, part=f"inputs[{name}{brackets(leaf)}]"), kept
+            )
+            for name, leaves in inputs.items()
+            for leaf, kept in leaves.items()
+        }
+
+    def __getitem__(self, key: str | int) -> FeatureMap:
+        if isinstance(key, int) and -len(self._maps) <= key < len(self._maps):
+            return list(self._maps.values())[key]
+        if isinstance(key, str) and key in self._maps:
+            return self._maps[key]
+        raise MissingMap(f"There is no input {key!r}.\nRecorded are: {listed(self._maps)}.")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._maps)
+
+    def __len__(self) -> int:
+        return len(self._maps)
+
+    def __repr__(self) -> str:
+        return f"<Inputs: {', '.join(self._maps) or 'no tensors'}>"
 
 
 _NUMPY_FLOATS = frozenset({torch.float16, torch.float32, torch.float64})

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
-Leaf: TypeAlias = tuple[str | int, ...]
-"""Where in a module's output a tensor stood: `()` is the output itself, `(1, 0)` its `[1][0]`."""
+from pytest_featuremaps.leaves import Leaf, brackets
+
+Keep: TypeAlias = Literal["values", "stats", "shapes"]
+"""What is kept of a tensor, from the most to the least."""
+
+KEEPS: tuple[Keep, ...] = ("values", "stats", "shapes")
 
 Where: TypeAlias = tuple[str, str]
 """A model's name and a module's path in it."""
@@ -26,10 +30,16 @@ class Layer:
         path: the module's first path in `named_modules()`, `"."` for the model itself.
         module_type: the name of the module's class.
         models: the names of all models of the recording, shared by its layers.
+        keep: what is kept of its tensors.
+        inputs: whether what it takes is recorded as well.
+        grads: whether the gradients of what it returns are recorded as well.
+        channels: whether statistics reduced in the hook are per channel as well.
         layout: the layout that was declared for its maps, if any.
-        hint: why this module will not run, where its kind already says so.
         calls: its calls since the last `clear()`.
         ran: whether it ever ran.
+        recomputed: its calls during backward, which repeat earlier ones and are left out.
+        problem: why an output of it could not be recorded; empty when all were.
+        families: the names of the module's class and of those it derives from.
         weights: gives a short digest of the module's own parameters and buffers, or None
             when it has none or is gone.
     """
@@ -38,11 +48,21 @@ class Layer:
     path: str
     module_type: str
     models: set[str]
+    keep: Keep = "values"
+    inputs: bool = False
+    grads: bool = False
+    channels: bool = False
     layout: str | None = None
-    hint: str = ""
     calls: int = 0
     ran: bool = False
+    recomputed: int = 0
+    problem: str = ""
+    families: tuple[str, ...] = ()
     weights: Callable[[], str | None] = _no_digest
+
+    def __getstate__(self) -> dict[str, object]:
+        """Return the state to pickle: everything but the way to the module."""
+        return vars(self) | {"weights": _no_digest}
 
     @property
     def where(self) -> Where:
@@ -64,12 +84,14 @@ class Place:
         call: which of the module's calls, from 0.
         leaf: where in the output.
         siblings: how many tensors that output held.
+        part: which part of the call, where it is not the output: `inputs[x]`, `grad`.
     """
 
     layer: Layer
     call: int
     leaf: Leaf = ()
     siblings: int = 1
+    part: str = ""
 
     @property
     def key(self) -> str:
@@ -93,15 +115,12 @@ class Place:
         for prefix in ("", f"{self.layer.model}:"):
             for call in ("", f"#{self.call}"):
                 for end in range(len(self.leaf) + 1):
-                    yield prefix + self.layer.path + call + _brackets(self.leaf[:end])
+                    yield prefix + self.layer.path + call + brackets(self.leaf[:end])
 
     def _suffix(self) -> str:
         # A module's name may itself look like the end of a key; naming the call as well
         # keeps the two apart.
         many = self.layer.calls > 1 or any(sign in self.layer.path for sign in "#[(")
         call = f"#{self.call}" if many else ""
-        return call + (_brackets(self.leaf) if self.siblings > 1 else "")
-
-
-def _brackets(leaf: Leaf) -> str:
-    return "".join(f"[{step}]" for step in leaf)
+        leaf = brackets(self.leaf) if self.siblings > 1 else ""
+        return call + leaf + (f".{self.part}" if self.part else "")

@@ -6,6 +6,7 @@ rows and columns, `D` depth, `L` positions of a sequence, in any order ("NCHW", 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,29 +20,38 @@ _POSITIONAL_MODULES = ("Conv", "Pool", "BatchNorm", "InstanceNorm", "Upsample", 
 _POSITIONS = {0: "", 1: "L", 2: "HW", 3: "DHW"}
 
 
-def misfit(layout: str, ndim: int) -> str:
-    """Say why a declared layout does not fit a map of `ndim` axes; empty when it fits."""
+def slip(layout: object) -> str:
+    """Say what is wrong with a declared layout as such; empty when nothing is."""
+    if not isinstance(layout, str):
+        return "a layout is a word, such as 'NCHW'"
     unknown = sorted(set(layout) - set(LETTERS))
     if unknown:
         return (
-            f"layout {layout!r} has {', '.join(map(repr, unknown))}; its letters are "
-            "N (samples), C (channels), D, H, W (positions) and L (sequence)"
+            f"{', '.join(map(repr, unknown))} is none of its letters, which are N (samples), "
+            "C (channels), D, H, W (positions) and L (sequence)"
         )
-    if len(set(layout)) != len(layout):
-        return f"layout {layout!r} names an axis twice"
-    if len(layout) != ndim:
-        return f"layout {layout!r} names {len(layout)} axes, the map has {ndim}"
-    return ""
+    return "it names an axis twice" if len(set(layout)) != len(layout) else ""
 
 
-def guess(module_type: str, ndim: int) -> str | None:
-    """Return the layout that a module of this type gives, or None where nothing is known.
+def misfit(layout: str, ndim: int) -> str:
+    """Say why a declared layout does not fit a map of `ndim` axes; empty when it fits."""
+    if len(layout) == ndim:
+        return ""
+    return f"layout {layout!r} names {len(layout)} axes, the map has {ndim}"
+
+
+def guess(families: Sequence[str], ndim: int) -> str | None:
+    """Return the layout that a module of this kind gives, or None where nothing is known.
 
     Channels are axis 1, but the last axis after `Linear` and `LayerNorm` and for maps of
     three axes, unless a 1-D convolution, pooling or BatchNorm made them. A map with one
     axis fewer than its 2-D or 3-D layer gives to a batch has no axis of samples.
+
+    Args:
+        families: the names of the module's class and of those it derives from.
+        ndim: the number of axes of its map.
     """
-    positional = _positional_axes(module_type)
+    positional = next((axes for name in families if (axes := _positional_axes(name))), None)
     if positional is not None and ndim == positional + 1:
         return "C" + _POSITIONS[positional]
     if ndim == 2:
@@ -50,8 +60,21 @@ def guess(module_type: str, ndim: int) -> str | None:
         return "NCL" if positional == 1 else "NLC"
     if ndim in {4, 5}:
         places = _POSITIONS[ndim - 2]
-        return f"N{places}C" if module_type in _CHANNELS_LAST_MODULES else f"NC{places}"
+        last = not _CHANNELS_LAST_MODULES.isdisjoint(families)
+        return f"N{places}C" if last else f"NC{places}"
     return None
+
+
+def channel_axis(layout: str | None, families: Sequence[str], ndim: int) -> int | None:
+    """Return the axis of the channels, by the layout or else by the module's kind.
+
+    None where there is none. A layout that does not fit the map counts as not declared.
+    """
+    if layout is None or misfit(layout, ndim):
+        layout = guess(families, ndim)
+    if layout is None:
+        return 1 if ndim > 1 else None
+    return layout.index("C") if "C" in layout else None
 
 
 def _positional_axes(module_type: str) -> int | None:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 from pytest_featuremaps.errors import AmbiguousKey, CaptureError, MissingMap, UnsupportedTensor
 from pytest_featuremaps.feature_map import FeatureMap
 from pytest_featuremaps.keys import Layer, Where
-from pytest_featuremaps.targets import Paths, Target
+from pytest_featuremaps.paths import Paths
+from pytest_featuremaps.targets import Target
 from pytest_featuremaps.wording import listed
 
 
-@dataclass
+def _unexplained(layer: Layer) -> str:
+    del layer
+    return "it did not run"
+
+
+@dataclass(eq=False)
 class Log:
     """What one recording has recorded so far.
 
@@ -21,13 +28,22 @@ class Log:
         layers: the captured modules, in the order of their models.
         paths: the names in each model, to look aliases up.
         maps: the recorded maps, in order of completion.
-        version: changes whenever `maps` does.
+        version: changes whenever the maps or their keys may have.
+        notes: what recording changed in how the models run.
+        explain: says why a layer has no map.
     """
 
     layers: dict[Where, Layer] = field(default_factory=dict)
     paths: dict[str, Paths] = field(default_factory=dict)
     maps: list[FeatureMap] = field(default_factory=list)
     version: int = 0
+    notes: list[str] = field(default_factory=list)
+    explain: Callable[[Layer], str] = _unexplained
+
+    def note(self, text: str) -> None:
+        """Add a note, once."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     def add(self, maps: Sequence[FeatureMap]) -> None:
         """Append the maps of one finished call."""
@@ -55,11 +71,18 @@ class FeatureMaps(Mapping[str, FeatureMap]):
     __hash__ = object.__hash__
 
     def __init__(
-        self, log: Log, chosen: frozenset[Where] | None = None, *, bare: bool = False
+        self, log: Log, chosen: frozenset[Where] | None = None, *, model: str | None = None
     ) -> None:
+        """Look at a log; what is recorded later is seen as well.
+
+        Args:
+            log: where the maps are recorded.
+            chosen: the layers to look at; all of them when None.
+            model: the model to look at, whose name keys then leave out; all when None.
+        """
         self._log = log
         self._chosen = chosen
-        self._bare = bare
+        self._model = model
         self._indexed = -1
         self._by_key: dict[str, FeatureMap] = {}
         self._by_spelling: dict[str, list[FeatureMap]] = {}
@@ -97,8 +120,7 @@ class FeatureMaps(Mapping[str, FeatureMap]):
             raise CaptureError(
                 f"No model named {model!r} is recorded. Recorded are: {listed(self._log.paths)}."
             )
-        chosen = frozenset(where for where in self._layers() if where[0] == model)
-        return FeatureMaps(self._log, chosen, bare=True)
+        return FeatureMaps(self._log, self._chosen, model=model)
 
     def only(self, *patterns: Target) -> FeatureMaps:
         """Return the maps of some layers: module paths, globs and regular expressions.
@@ -112,10 +134,10 @@ class FeatureMaps(Mapping[str, FeatureMap]):
             if not found:
                 raise CaptureError(
                     f"only({pattern!r}) matches no captured layer.\n"
-                    f"Captured are: {listed(path for _, path in self._layers())}."
+                    f"Captured are: {listed(self._names())}."
                 )
             chosen |= found
-        return FeatureMaps(self._log, frozenset(chosen), bare=self._bare)
+        return FeatureMaps(self._log, frozenset(chosen), model=self._model)
 
     def calls(self, layer: str) -> list[FeatureMap]:
         """Return the maps of one layer, call by call.
@@ -146,41 +168,60 @@ class FeatureMaps(Mapping[str, FeatureMap]):
         rows = [_HEADINGS, *(_row(key, one) for key, one in self._index().items())]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [_aligned(row, widths) for row in rows]
-        silent = [layer.name for layer in self._layers().values() if not layer.ran]
-        return "\n".join(lines + ([f"did not run: {listed(silent)}"] if silent else []))
+        layers = self._layers().values()
+        silent = [layer.name for layer in layers if not layer.ran]
+        again = [layer.name for layer in layers if layer.recomputed]
+        unread = [f"{layer.name} ({layer.problem})" for layer in layers if layer.problem]
+        lines += [f"did not run: {listed(silent)}"] if silent else []
+        lines += [f"calls during backward left out: {listed(again)}"] if again else []
+        lines += [f"could not be recorded: {listed(unread)}"] if unread else []
+        return "\n".join([*lines, *(f"note: {text}" for text in self._log.notes)])
 
     def _layers(self) -> dict[Where, Layer]:
-        if self._chosen is None:
-            return self._log.layers
-        return {where: one for where, one in self._log.layers.items() if where in self._chosen}
+        return {where: one for where, one in list(self._log.layers.items()) if self._shows(where)}
+
+    def _shows(self, where: Where) -> bool:
+        return self._model in {None, where[0]} and (self._chosen is None or where in self._chosen)
+
+    def _names(self) -> list[str]:
+        bare = self._model is not None
+        return [one.path if bare else one.name for one in self._layers().values()]
 
     def _matching(self, pattern: Target) -> set[Where]:
         """Return the captured layers that a path, glob or regular expression means."""
         if isinstance(pattern, re.Pattern):
             return {where for where in self._layers() if pattern.fullmatch(where[1])}
-        meant = {
-            (model, path)
-            for model, paths in self._log.paths.items()
-            for path in paths.match(pattern) | {paths.find(pattern)}
-        }
-        return {where for where in self._layers() if where in meant}
+        if not isinstance(pattern, str):
+            raise CaptureError(
+                f"{pattern!r} is no layer: name a module path, a glob or a compiled regular "
+                "expression."
+            )
+        return {where for where in self._layers() if self._means(pattern, where)}
+
+    def _means(self, pattern: str, where: Where) -> bool:
+        model, path = where
+        bare = pattern.removeprefix(f"{model}:")
+        paths = self._log.paths[model]
+        return path in {bare, paths.find(bare)} or path in paths.match(bare)
 
     def _key(self, one: FeatureMap) -> str:
-        return one.place.bare_key if self._bare else one.place.key
+        return one.place.bare_key if self._model is not None else one.place.key
 
     def _index(self) -> dict[str, FeatureMap]:
-        if self._indexed != self._log.version:
-            layers = self._layers()
-            maps = [one for one in self._log.maps if one.place.layer.where in layers]
-            self._by_key = {self._key(one): one for one in maps}
-            self._by_spelling = {}
-            for one in maps:
+        version = self._log.version  # read first: maps may be added while they are listed
+        if self._indexed != version:
+            shown = [one for one in self._log.maps if self._shows(one.place.layer.where)]
+            by_key = {self._key(one): one for one in shown}
+            by_spelling: dict[str, list[FeatureMap]] = {}
+            for one in shown:
                 for spelling in one.place.spellings():
-                    self._by_spelling.setdefault(spelling, []).append(one)
-            self._indexed = self._log.version
+                    by_spelling.setdefault(spelling, []).append(one)
+            self._by_key, self._by_spelling, self._indexed = by_key, by_spelling, version
         return self._by_key
 
     def _find(self, key: str) -> list[FeatureMap]:
+        if not isinstance(key, str):
+            return []
         if key in self._index():
             return [self._by_key[key]]
         return self._by_spelling.get(key) or self._find_alias(key)
@@ -195,24 +236,19 @@ class FeatureMaps(Mapping[str, FeatureMap]):
                     found[id(one)] = one
         return list(found.values())
 
-    def _missing(self, key: str) -> str:
-        silent = [self._log.layers[where] for where in self._matching(key)]
+    def _missing(self, key: object) -> str:
+        silent = [self._log.layers[where] for where in self._matching(key)] if _is_text(key) else []
         if silent:
-            why = f": {why_silent(silent[0])}"
-        elif any(paths.find(key) for paths in self._log.paths.values()):
+            why = f": {self._log.explain(silent[0])}"
+        elif _is_text(key) and any(paths.find(key) for paths in self._log.paths.values()):
             why = ": the module exists, but is not captured"
         else:
             why = ""
         return f"There is no feature map {key!r}{why}.\nRecorded are: {listed(self)}."
 
 
-def why_silent(layer: Layer) -> str:
-    """Say why a captured module has no feature map, as far as that can be known."""
-    if layer.calls:
-        return "it ran, but its output held no tensor"
-    if layer.ran:
-        return "it has not run since the last clear()"
-    return layer.hint or "it was never called while it was captured"
+def _is_text(key: object) -> TypeGuard[str]:
+    return isinstance(key, str)
 
 
 _HEADINGS = ("feature map", "module", "shape", "dtype", "mean", "std", "min", "max", "zeros")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 
 from pytest_featuremaps.feature_map import FeatureMap
-from pytest_featuremaps.sketch import digest, sketch
-from pytest_featuremaps.stats import summarise
+from pytest_featuremaps.sketch import Sketch, digest, sketch
+from pytest_featuremaps.stats import Stats, summarise
 from pytest_featuremaps.tables import STATISTICS, Line, Table
 
 
@@ -29,22 +30,39 @@ def table(maps: Mapping[str, FeatureMap], *, sample: int | None = None) -> Table
 
 
 def line(key: str, one: FeatureMap, *, sample: int | None = None) -> Line:
-    """Measure one feature map; arguments and errors are those of `table`."""
-    tensor = one.take(sample).tensor
-    numbers = summarise(tensor)
-    rounded = tensor.is_floating_point() or tensor.is_complex()
-    drawn = sketch(tensor) if rounded else None
-    return Line(
+    """Measure one feature map; arguments and errors are those of `table`.
+
+    Of a map whose values were not kept, what was kept is measured.
+    """
+    chosen = one if sample is None else one.take(sample)
+    facts = Line(
         key=key,
         module_type=one.module_type,
-        shape=tuple(tensor.shape),
-        dtype=str(tensor.dtype).removeprefix("torch."),
-        device=tensor.device.type,
-        stats={name: getattr(numbers, name) for name in STATISTICS},
+        shape=chosen.shape,
+        dtype=str(one.dtype).removeprefix("torch."),
+        device=one.device.type,
+        stats={},
+        weights=one.place.layer.weights(),
+    )
+    if one.kept.how == "values":
+        return _with_numbers(facts, *_numbers(chosen.tensor), digest(chosen.tensor))
+    if one.kept.stats is not None:
+        return _with_numbers(facts, one.kept.stats, one.kept.sketch, None)
+    return facts
+
+
+def _numbers(tensor: torch.Tensor) -> tuple[Stats, Sketch | None]:
+    rounded = tensor.is_floating_point() or tensor.is_complex()
+    return summarise(tensor), sketch(tensor) if rounded else None
+
+
+def _with_numbers(facts: Line, stats: Stats, drawn: Sketch | None, bytes_: str | None) -> Line:
+    return replace(
+        facts,
+        stats={name: getattr(stats, name) for name in STATISTICS},
         sketch=drawn.values if drawn else None,
         nonfinite=drawn.nonfinite if drawn else None,
-        digest=digest(tensor),
-        weights=one.place.layer.weights(),
+        digest=bytes_,
     )
 
 

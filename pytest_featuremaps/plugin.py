@@ -12,19 +12,30 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from pytest_featuremaps.extensions import Verdict
     from pytest_featuremaps.recording import Moment, Recording
-    from pytest_featuremaps.snapshots import Claims, FeatureSnapshot, Verdict
+    from pytest_featuremaps.snapshots import Claims, FeatureSnapshot
 
 MARK = "capture"
 MAPS = "feature_maps"
 SNAPSHOT = "feature_snapshot"
 MODEL = "featuremaps_model"
 
-_MARK_OPTIONS = ("where", "model", "layout", "required")
+_MARK_OPTIONS = (
+    "where",
+    "model",
+    "inputs",
+    "grads",
+    "keep",
+    "channels",
+    "layout",
+    "required",
+)
 _MARK_HELP = (
-    "capture(*targets, where=None, model='model', layout=None, required=True): record what these "
-    "modules of the model return, for the feature_maps fixture. A target is a module path "
-    "('features.3'), a glob ('**.conv1') or a compiled regular expression; where= narrows by class "
+    "capture(*targets, where=None, model='model', inputs=False, grads=False, keep='values', "
+    "channels=False, layout=None, required=True): record what these modules of the model return, "
+    "for the feature_maps fixture. A target is a module path ('features.3'), a glob ('**.conv1'), "
+    "a compiled regular expression or a functional call ('block.add()'); where= narrows by class "
     "or predicate; model= names the fixture that gives the model."
 )
 
@@ -35,7 +46,9 @@ class _Capturing:
     def __init__(self, item: pytest.Item) -> None:
         from pytest_featuremaps.recording import Recording
 
-        self.recording: Recording = Recording()
+        self.recording: Recording = Recording(
+            sketched=SNAPSHOT in _fixture_names(item), intercepting=False
+        )
         self.marks: dict[str, list[pytest.Mark]] = {}
         self._met: dict[str, object] = {}
         self._wrong: dict[str, str] = {}
@@ -48,20 +61,20 @@ class _Capturing:
     def meet(self, fixture: str, model: object) -> None:
         """Put hooks on a model as soon as its fixture has made it.
 
-        A fixture that overrides another of its name is met twice. The later value is the
-        one that tests see, so what is wrong with a value is told only when it is used.
+        A fixture that overrides another of its name is met twice, perhaps with the same model
+        changed. The later value is the one that tests see, so what is wrong with a value is
+        told only when it is used.
         """
-        if fixture in self._met and self._met[fixture] is not model:
+        if fixture in self._met:
             self.recording.detach(fixture)
-        elif fixture in self._met:
-            return
         self._met[fixture] = model
         reasons = [_attach(self.recording, mark, fixture, model) for mark in self.marks[fixture]]
         self._wrong[fixture] = "\n".join(filter(None, reasons))
 
     def use(self, fixture: str, model: object) -> None:
         """Meet a model that is about to be used, and fail where that was not possible."""
-        self.meet(fixture, model)
+        if fixture not in self._met or self._met[fixture] is not model:
+            self.meet(fixture, model)
         if self._wrong[fixture]:
             pytest.fail(self._wrong[fixture], pytrace=False)
 
@@ -74,7 +87,8 @@ class _Capturing:
 
 
 _CAPTURING = pytest.StashKey[_Capturing]()
-_CLAIMS: pytest.StashKey[Claims] = pytest.StashKey()
+_FILES: pytest.StashKey[dict[str, tuple[str, str]]] = pytest.StashKey()
+_CLAIMED: pytest.StashKey[Claims] = pytest.StashKey()
 _FAILURES: pytest.StashKey[list[Verdict]] = pytest.StashKey()
 
 
@@ -108,9 +122,10 @@ def feature_snapshot(request: pytest.FixtureRequest) -> FeatureSnapshot:
     from pytest_featuremaps.snapshots import Claims, FeatureSnapshot
 
     snapshot = _syrupy_snapshot(request)
-    claims = request.config.stash.setdefault(_CLAIMS, Claims())
-    claims.release(request.node.nodeid)
+    files = request.config.stash.setdefault(_FILES, {})
+    claims = Claims(files, request.node.nodeid)
     baseline = FeatureSnapshot(snapshot, claims)
+    request.node.stash[_CLAIMED] = claims
     request.node.stash[_FAILURES] = baseline.failures
     return baseline
 
@@ -130,7 +145,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
-    """Give tests with a baseline syrupy's own mark, where this syrupy has one."""
+    """Set `feature_maps` up right after the models; mark tests with a baseline for syrupy."""
+    for item in items:
+        _order_fixtures(item)
     if any(line.startswith("syrupy_snapshot") for line in config.getini("markers")):
         for item in items:
             if SNAPSHOT in _fixture_names(item):
@@ -146,12 +163,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         _end(item)
 
 
-@pytest.hookimpl(wrapper=True, trylast=True)
-def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
-    """Look at the test's marks before its first fixture is set up.
-
-    Last of the wrappers, so that a failure here finds the others' preparations made.
-    """
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Look at the test's marks before its first fixture is set up, unless it is skipped."""
+    if item.config.getoption("setupplan", default=False):
+        return
     if MAPS in _fixture_names(item):
         item.config.stash[_CAPTURING] = _capturing(item)
     elif any(mark.name == MARK for mark in item.own_markers):
@@ -160,7 +175,6 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
             f"nothing would be captured.\nAdd {MAPS} to its arguments, or take the mark off.",
             pytrace=False,
         )
-    yield
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -186,19 +200,23 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     capturing = pyfuncitem.stash.get(_CAPTURING, None)
     if capturing is not None:
         capturing.begin_body()
-    if _FAILURES in pyfuncitem.stash:
-        pyfuncitem.config.stash[_CLAIMS].release(pyfuncitem.nodeid)
+    if _CLAIMED in pyfuncitem.stash:
+        pyfuncitem.stash[_CLAIMED].begin_body()
     return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
-    """Fail a test that would have passed although a required target did not run."""
-    yield
+    """Intercept functional calls; fail a test that would pass although a target is silent."""
     capturing = item.stash.get(_CAPTURING, None)
-    silence = capturing.recording.silence() if capturing else ""
+    if capturing is None:
+        return (yield)
+    with capturing.recording.interception():
+        yield
+    silence = capturing.recording.silence()
     if silence:
         pytest.fail(silence, pytrace=False)
+    return None
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -214,9 +232,10 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Tell the whole story of each failed comparison in a section of the report."""
     report = yield
-    if report.when == "call":
-        for verdict in item.stash.get(_FAILURES, []):
-            report.sections.append((f"feature baseline {verdict.title}", "\n".join(verdict.story)))
+    failures = item.stash.get(_FAILURES, [])
+    while report.failed and failures:
+        verdict = failures.pop(0)
+        report.sections.append((f"feature baseline {verdict.title}", "\n".join(verdict.story)))
     return report
 
 
@@ -245,8 +264,23 @@ def _end(item: pytest.Item) -> None:
         del item.config.stash[_CAPTURING]
 
 
-def _fixture_names(item: pytest.Item) -> Sequence[str]:
-    return getattr(item, "fixturenames", ())
+def _fixture_names(item: pytest.Item) -> list[str]:
+    names: list[str] = getattr(item, "fixturenames", [])
+    return names
+
+
+def _order_fixtures(item: pytest.Item) -> None:
+    """Move `feature_maps` to right after the last model among the test's fixtures.
+
+    A fixture of wider scope that runs a model's forward would come before it otherwise.
+    """
+    names = _fixture_names(item)
+    default = item.config.getini(MODEL)
+    models = {mark.kwargs.get("model", default) for mark in item.iter_markers(MARK)}
+    places = [number for number, name in enumerate(names) if name in models]
+    if MAPS in names and places and names.index(MAPS) > max(places):
+        names.remove(MAPS)
+        names.insert(max(places) + 1, MAPS)
 
 
 def _check_options(mark: pytest.Mark) -> None:
@@ -262,7 +296,7 @@ def _check_options(mark: pytest.Mark) -> None:
 def _attach(recording: Recording, mark: pytest.Mark, fixture: str, model: object) -> str:
     """Record what a mark names, and say why that is not possible; empty when it is."""
     from pytest_featuremaps.errors import CaptureError
-    from pytest_featuremaps.recording import is_model
+    from pytest_featuremaps.models import is_model
 
     if not is_model(model):
         found = f"the fixture {fixture!r} gives a {type(model).__name__}, not a torch.nn.Module"

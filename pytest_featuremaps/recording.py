@@ -1,28 +1,63 @@
-"""Hooks on, values in, hooks surely off: recording what the modules of a model return."""
+"""A recording: which modules of which models are watched, from the first hook to the last."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeGuard
+from typing import Any, Self
 
 import torch
 from torch import nn
 
-from pytest_featuremaps.errors import CaptureError
+from pytest_featuremaps import silence
+from pytest_featuremaps.calls import Calls
+from pytest_featuremaps.errors import CaptureError, UnsupportedTensor
 from pytest_featuremaps.feature_map import FeatureMap
-from pytest_featuremaps.keys import Layer, Leaf, Place, Where
-from pytest_featuremaps.maps import FeatureMaps, Log, why_silent
+from pytest_featuremaps.hooks import Hooks, Probe, sweep
+from pytest_featuremaps.keys import KEEPS, Keep, Layer, Where
+from pytest_featuremaps.layouts import slip
+from pytest_featuremaps.maps import FeatureMaps, Log
+from pytest_featuremaps.models import compiled_parts, compiler_is_loaded, fused_layers, refusal
+from pytest_featuremaps.paths import ROOT, Survey, survey
 from pytest_featuremaps.sketch import digest
-from pytest_featuremaps.targets import Resolved, Target, is_called, resolve, survey
+from pytest_featuremaps.targets import Resolved, Target, resolve
 from pytest_featuremaps.targets import Where as Filter
 from pytest_featuremaps.wording import listed
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How much is recorded of a module; see `Recording.attach`."""
+
+    keep: Keep = "values"
+    inputs: bool = False
+    grads: bool = False
+    channels: bool = False
+    layout: str | None = None
+
+    def joined(self, layer: Layer) -> Wish:
+        """Return this wish with what was asked of the layer before: the richer of the two.
+
+        Raises:
+            CaptureError: two layouts are declared.
+        """
+        if self.layout and layer.layout and self.layout != layer.layout:
+            raise CaptureError(
+                f"{layer.name!r} is captured with layout={layer.layout!r} and with "
+                f"layout={self.layout!r}."
+            )
+        return Wish(
+            KEEPS[min(KEEPS.index(self.keep), KEEPS.index(layer.keep))],
+            self.inputs or layer.inputs,
+            self.grads or layer.grads,
+            self.channels or layer.channels,
+            self.layout or layer.layout,
+        )
 
 
 @dataclass(frozen=True)
@@ -31,6 +66,8 @@ class Moment:
 
     maps: tuple[FeatureMap, ...]
     calls: Mapping[Where, int]
+    ran: frozenset[Where]
+    demands: int
 
 
 class Recording(FeatureMaps):
@@ -40,21 +77,36 @@ class Recording(FeatureMaps):
     ends, and its maps stay readable.
     """
 
-    def __init__(self) -> None:
-        log = Log()
-        super().__init__(log)
-        self._log = log
-        self._hooks: dict[str, ExitStack] = {}
+    def __init__(self, *, sketched: bool = True, intercepting: bool = True) -> None:
+        """Make a recording of nothing yet.
+
+        Args:
+            sketched: whether statistics that are taken in a hook come with a sketch, which
+                comparisons need.
+            intercepting: whether functional calls are intercepted from when they are asked
+                for; otherwise within `interception()` only.
+        """
+        super().__init__(Log())
+        self._sketched = sketched
         self._closed = False
         self._models: dict[str, weakref.ref[nn.Module]] = {}
-        self._names: set[str] = set()
+        self._labels: set[str] = set()
+        self._hooks: dict[Where, Hooks] = {}
+        self._probes: dict[Where, Probe] = {}
         self._demands: list[tuple[str, Resolved]] = []
+        self._calls = Calls(self._log, self._labels, intercepting=intercepting)
+        self._eager = ExitStack()
+        self._log.explain = partial(_explain, weakref.ref(self))
 
     def attach(
         self,
         model: nn.Module,
         *targets: Target,
         where: Filter | None = None,
+        keep: Keep = "values",
+        inputs: bool = False,
+        grads: bool = False,
+        channels: bool = False,
         layout: str | None = None,
         required: bool = True,
         name: str | None = None,
@@ -68,49 +120,51 @@ class Recording(FeatureMaps):
             model: the model to record.
             *targets: module paths relative to the model (`"features.3"`, `"features.-1"`),
                 globs (`*` within a segment, `**` over any number), compiled regular
-                expressions that match a whole path, or `"."` for the model itself.
+                expressions that match a whole path, `"."` for the model itself, or functional
+                calls (`"layer1.0.add()"`, `"**.relu()"`).
             where: a module class, several of them, or a predicate `(path, module) -> bool`
                 that narrows the targets; without a target it means `"**"`.
+            keep: `"values"` keeps independent copies, `"stats"` statistics only, `"shapes"`
+                neither.
+            inputs: whether what goes into each call is recorded as well.
+            grads: whether gradients are recorded as well, when `backward()` is called.
+            channels: whether `keep="stats"` keeps statistics of each channel as well.
             layout: what each axis of the maps means, such as `"NHWC"`.
             required: whether the test fails when an exact target, or every match of a
                 pattern, does not run.
             name: the model's name in keys, where several models are recorded.
 
         Raises:
-            CaptureError: a target names or matches nothing, the model is not a module, its
-                name is taken, or the recording is over.
+            CaptureError: a target names or matches nothing, an option is not one of those
+                above, the model cannot be recorded, its name is taken, or the recording is
+                over.
         """
-        if self._closed:
-            raise CaptureError("attach(): this recording is over; its hooks are off.")
-        if not is_model(model):
-            raise CaptureError(
-                f"attach(): the model is a {type(model).__name__}, not a torch.nn.Module."
-            )
         label = self._label(model, name)
+        wish = Wish(keep, inputs, grads, channels, layout)
+        _check(wish)
         known = survey(model)
         resolved = resolve(known, targets, where)
-        wanted = {path for one in resolved for path in one.paths}
-        for layer in self._register(label, known.modules, wanted):
-            self._log.layers[layer.where] = layer
+        self._register(label, known, resolved, wish)
+        self._note_observer_effects(model, known, {path for one in resolved for path in one.paths})
         self._log.paths[label] = known.paths
         self._models[label] = weakref.ref(model)
-        self._names.add(label)
-        self._declare(label, wanted, layout)
+        self._labels.add(label)
+        for one in resolved:
+            self._calls.want(label, known, one, wish)
         if required:
             self._demands += [(label, one) for one in resolved]
+            self._probe(label, known, resolved)
+        self._log.version += 1  # the model's name may be part of keys from now on
         return self.of(label)
 
     def detach(self, name: str) -> None:
         """Take the hooks off one model, and forget its maps; nothing if there is none."""
-        self._hooks.pop(name, ExitStack()).close()
+        self._remove({where for where in self._log.layers if where[0] == name})
+        self._calls.forget(name)
         self._models.pop(name, None)
         self._log.paths.pop(name, None)
-        self._names.discard(name)
+        self._labels.discard(name)
         self._demands = [demand for demand in self._demands if demand[0] != name]
-        for where in [where for where in self._log.layers if where[0] == name]:
-            del self._log.layers[where]
-        kept = [one for one in self._log.maps if one.place.layer.model != name]
-        self._log.replace(kept, {where: one.calls for where, one in self._log.layers.items()})
 
     def clear(self) -> None:
         """Forget what was recorded; calls are counted from 0 again. Hooks stay on."""
@@ -118,12 +172,23 @@ class Recording(FeatureMaps):
 
     def moment(self) -> Moment:
         """Return what is recorded now, to go back to with `rewind`."""
-        calls = {where: layer.calls for where, layer in self._log.layers.items()}
-        return Moment(tuple(self._log.maps), calls)
+        layers = self._log.layers
+        return Moment(
+            tuple(self._log.maps),
+            {where: layer.calls for where, layer in layers.items()},
+            frozenset(where for where, layer in layers.items() if layer.ran),
+            len(self._demands),
+        )
 
     def rewind(self, moment: Moment) -> None:
-        """Hold again what was recorded at a moment."""
+        """Hold again what was recorded at a moment; what was attached since comes off."""
+        for label in self._labels - {label for label, _ in moment.calls}:
+            self.detach(label)
+        self._remove(set(self._log.layers) - set(moment.calls))
+        self._demands = self._demands[: moment.demands]
         self._log.replace(moment.maps, moment.calls)
+        for where, layer in self._log.layers.items():
+            layer.ran = where in moment.ran
 
     def silence(self) -> str:
         """Say which required targets did not run, why, and what did; empty when all ran."""
@@ -131,16 +196,29 @@ class Recording(FeatureMaps):
         if not silent:
             return ""
         ran = listed(layer.name for layer in self._log.layers.values() if layer.ran)
-        return "\n".join(
-            [*silent, f"Captured and ran: {ran}.", "If this is meant, capture with required=False."]
-        )
+        last = "If this is meant, capture with required=False."
+        return "\n".join([*silent, f"Captured and ran: {ran}.", last])
+
+    @contextmanager
+    def interception(self) -> Iterator[None]:
+        """Intercept functional calls that are asked for, now or later, until the block ends."""
+        with self._calls.interception():
+            yield
 
     def close(self) -> None:
         """Take every hook of this recording off; nothing else is touched. May be repeated."""
         self._closed = True
+        models = [model for known in self._models.values() if (model := known()) is not None]
         with ExitStack() as everything:  # goes on past an error
+            everything.callback(self._eager.close)
+            for model in models:
+                everything.callback(sweep, model)
             for hooks in self._hooks.values():
-                everything.push(hooks)
+                everything.callback(hooks.remove)
+            for probe in self._probes.values():
+                everything.callback(probe.remove)
+            everything.callback(self._calls.close)
+        self._hooks.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -153,7 +231,16 @@ class Recording(FeatureMaps):
     ) -> None:
         self.close()
 
-    def _label(self, model: nn.Module, name: str | None) -> str:
+    def __deepcopy__(self, memo: dict[int, Any]) -> FeatureMaps:
+        """Return the maps alone: a copy watches nothing, and can take no hook off."""
+        return FeatureMaps(Log(dict(self._log.layers), dict(self._log.paths), [*self._log.maps]))
+
+    def _label(self, model: object, name: str | None) -> str:
+        if self._closed:
+            raise CaptureError("attach(): this recording is over; its hooks are off.")
+        reason = refusal(model)
+        if reason:
+            raise CaptureError(f"attach(): {reason}")
         label = "model" if name is None else name
         if ":" in label or not label:
             raise CaptureError(f"attach(name={label!r}): a name is a word without a colon.")
@@ -166,48 +253,101 @@ class Recording(FeatureMaps):
         return label
 
     def _register(
-        self, label: str, modules: Mapping[str, nn.Module], wanted: set[str]
-    ) -> list[Layer]:
-        """Put hooks on the modules that have none of ours yet: on all of them, or on none."""
-        added = []
-        with ExitStack() as hooks:
-            for path, module in modules.items():
-                if path in wanted and (label, path) not in self._log.layers:
-                    layer = Layer(
-                        label, path, type(module).__name__, self._names, hint=_hint(path, modules)
-                    )
-                    layer.weights = partial(_weights, weakref.ref(module))
-                    hook = _Hook(module, layer, self._log)
-                    hooks.callback(hook.release)
-                    hooks.callback(module.register_forward_hook(hook).remove)
-                    added.append(layer)
-            self._hooks.setdefault(label, ExitStack()).push(hooks.pop_all())
-        return added
+        self, label: str, known: Survey, resolved: Sequence[Resolved], wish: Wish
+    ) -> None:
+        """Put hooks on the modules that are meant: on all of them, or on none."""
+        wanted = {path for one in resolved if not one.op for path in one.paths}
+        added: dict[Where, tuple[Layer, Hooks]] = {}
+        with ExitStack() as undo:
+            for path in [path for path in known.modules if path in wanted]:
+                layer = self._layer(label, path, known.modules[path], wish)
+                hooks = Hooks(known.modules[path], layer, self._log, sketched=self._sketched)
+                undo.callback(hooks.remove)
+                added[layer.where] = layer, hooks
+            undo.pop_all()
+        for where, (layer, hooks) in added.items():
+            if where in self._hooks:
+                self._hooks[where].remove()
+            self._hooks[where] = hooks
+            self._log.layers[where] = layer
 
-    def _declare(self, label: str, wanted: set[str], layout: str | None) -> None:
-        for path in wanted:
-            layer = self._log.layers[label, path]
-            layer.layout = layout or layer.layout
+    def _layer(self, label: str, path: str, module: nn.Module, wish: Wish) -> Layer:
+        """Return the layer of a module, as rich as this wish and those before it ask."""
+        before = self._log.layers.get((label, path))
+        joined = wish.joined(before) if before else wish
+        layer = before or Layer(label, path, type(module).__name__, self._labels)
+        return replace(
+            layer,
+            keep=joined.keep,
+            inputs=joined.inputs,
+            grads=joined.grads,
+            channels=joined.channels,
+            layout=joined.layout,
+            families=tuple(one.__name__ for one in type(module).__mro__),
+            weights=partial(_weights, weakref.ref(module), _versions(module)),
+        )
+
+    def _remove(self, chosen: set[Where]) -> None:
+        """Take the hooks off some layers, and forget them and their maps."""
+        for where in chosen:
+            hooks = self._hooks.pop(where, None)
+            if hooks is not None:
+                hooks.remove()
+            del self._log.layers[where]
+        kept = [one for one in self._log.maps if one.place.layer.where not in chosen]
+        self._log.replace(kept, {where: one.calls for where, one in self._log.layers.items()})
+
+    def _probe(self, label: str, known: Survey, resolved: Sequence[Resolved]) -> None:
+        """Watch whether the model and the owners of exact targets run, to tell why one did not."""
+        for one in resolved:
+            for path in {ROOT, silence.owner(known, one.paths[0])} if one.exact else {ROOT}:
+                if (label, path) not in self._probes:
+                    self._probes[label, path] = Probe(known.modules[path])
 
     def _silent(self, label: str, target: Resolved) -> str:
+        if target.op:
+            return self._calls.silent(label, target)
         layers = [self._log.layers[label, path] for path in target.paths]
-        if any(layer.ran for layer in layers):
+        if any(layer.ran and not layer.problem for layer in layers):
             return ""
         asked = f"capture({target.text})"
         if target.exact:
             layer = layers[0]
-            return (
-                f"{asked}: {layer.name!r} ({layer.module_type}) did not run: {why_silent(layer)}."
-            )
+            title = f"{layer.name!r} ({layer.module_type})"
+            return f"{asked}: {title} {_outcome(layer)}: {self.explain(layer)}."
         names = listed([layer.name for layer in layers], most=6)
-        return f"{asked}: none of the {len(layers)} modules it matches ran: {names}."
+        reason = silence.why_no_match(self._ran(label))
+        return f"{asked}: none of the {len(layers)} modules it matches ran: {names}{reason}."
+
+    def explain(self, layer: Layer) -> str:
+        """Say why a layer has no feature map, as far as that can be known."""
+        model = self._models[layer.model]()
+        return silence.why(layer, survey(model) if model else None, self._ran(layer.model))
+
+    def _ran(self, label: str) -> set[str]:
+        return {path for (name, path), one in self._probes.items() if name == label and one.ran}
+
+    def _note_observer_effects(self, model: nn.Module, known: Survey, wanted: set[str]) -> None:
+        """Say what hooks change, and switch torch.compile off, whose code runs none."""
+        fused = fused_layers(known, wanted)
+        if fused:
+            self._log.note(f"hooks turn the fused fast path off: {listed(fused)}")
+        if compiler_is_loaded():
+            self._eager.enter_context(torch.compiler.set_stance("force_eager"))
+        if compiled_parts(model):
+            self._log.note("torch.compile is off while feature maps are recorded")
 
 
 def capture(
     model: nn.Module,
     *targets: Target,
     where: Filter | None = None,
+    keep: Keep = "values",
+    inputs: bool = False,
+    grads: bool = False,
+    channels: bool = False,
     layout: str | None = None,
+    required: bool = True,
     name: str | None = None,
 ) -> Recording:
     """Record modules of a model in a `with` block, outside pytest as well.
@@ -222,115 +362,58 @@ def capture(
     Arguments and errors are those of `Recording.attach`.
     """
     recording = Recording()
-    recording.attach(model, *targets, where=where, layout=layout, name=name)
+    recording.attach(
+        model,
+        *targets,
+        where=where,
+        keep=keep,
+        inputs=inputs,
+        grads=grads,
+        channels=channels,
+        layout=layout,
+        required=required,
+        name=name,
+    )
     return recording
 
 
-def is_model(value: object) -> TypeGuard[nn.Module]:
-    """Tell whether a value is a model that can be recorded."""
-    return isinstance(value, nn.Module)
+def _check(wish: Wish) -> None:
+    if wish.keep not in KEEPS:
+        raise CaptureError(
+            f"capture(keep={wish.keep!r}): keep= is one of {', '.join(map(repr, KEEPS))}."
+        )
+    reason = slip(wish.layout) if wish.layout is not None else ""
+    if reason:
+        raise CaptureError(f"capture(layout={wish.layout!r}): {reason}.")
 
 
-class _Hook:
-    """A forward hook that records what its own module returns.
+def _outcome(layer: Layer) -> str:
+    return "has no feature map" if layer.calls or layer.problem else "did not run"
 
-    It is inert once released, for any other module that came to hold it (a replica, a
-    module that took over another's hooks), and as a copy.
+
+def _explain(recording: weakref.ref[Recording], layer: Layer) -> str:
+    alive = recording()
+    return silence.why(layer, None, ()) if alive is None else alive.explain(layer)
+
+
+def _versions(module: nn.Module) -> int:
+    """Return a number that grows whenever a parameter or buffer is changed in place."""
+    own = [*module.parameters(), *module.buffers()]
+    return sum(0 if one.is_inference() else one._version for one in own)
+
+
+def _weights(module: weakref.ref[nn.Module], versions: int) -> str | None:
+    """Return a digest of a module's parameters and buffers, those of its children included.
+
+    None where there are none, where they cannot be read, and where they have changed since
+    the module was captured: then they are not what its feature maps were made with.
     """
-
-    def __init__(self, module: nn.Module, layer: Layer, log: Log) -> None:
-        self._module = weakref.ref(module)
-        self._layer = layer
-        self._log: Log | None = log
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: object) -> None:
-        del args
-        if self._log is not None and module is self._module():
-            self._log.add(_record(self._layer, output))
-
-    def release(self) -> None:
-        self._log = None
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> object:
-        return _inert
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return getattr, (_Hook, "inert")
-
-    @staticmethod
-    def inert(module: nn.Module, args: tuple[Any, ...], output: object) -> None:
-        """Do nothing: what a copy of a hook is."""
-
-
-_inert = _Hook.inert
-
-
-def _record(layer: Layer, output: object) -> list[FeatureMap]:
-    """Count one finished call, and return independent copies of the tensors in its output."""
-    call = layer.calls
-    layer.calls += 1
-    layer.ran = True
-    leaves = list(_tensors(output, ()))
-    return [
-        FeatureMap(Place(layer, call, leaf, siblings=len(leaves)), _independent(tensor))
-        for leaf, tensor in leaves
-    ]
-
-
-def _tensors(value: object, leaf: Leaf) -> Iterator[tuple[Leaf, torch.Tensor]]:
-    """Yield the tensors in a module's output, with the place of each."""
-    if isinstance(value, torch.Tensor):
-        yield leaf, value
-    else:
-        for step, part in _parts(value):
-            yield from _tensors(part, (*leaf, step))
-
-
-def _parts(value: object) -> Sequence[tuple[str | int, object]]:
-    """Return what a container holds, by the name or number a reader would write."""
-    if isinstance(value, Mapping):
-        return [(key if isinstance(key, int) else str(key), part) for key, part in value.items()]
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return list(zip(value._fields, value, strict=True))
-    if isinstance(value, list | tuple):
-        return list(enumerate(value))
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return [(one.name, getattr(value, one.name)) for one in dataclasses.fields(value)]
-    return []
-
-
-def _independent(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a detached copy that owns its memory, and no more than its own size of it."""
-    # Leaving inference mode makes the copy a plain tensor, which autograd and in-place
-    # checks can use after the forward.
-    with torch.no_grad(), torch.inference_mode(mode=False):
-        return tensor.detach().clone()
-
-
-def _hint(path: str, modules: Mapping[str, nn.Module]) -> str:
-    """Say why a module of this kind is never called; empty for one that may be."""
-    module = modules[path]
-    if not is_called(module):
-        return (
-            f"a {type(module).__name__} holds modules and is never called itself; "
-            f"capture what it holds, such as '{path}.*'"
-        )
-    parent, _, name = path.rpartition(".")
-    if name == "out_proj" and isinstance(modules.get(parent or "."), nn.MultiheadAttention):
-        return (
-            "MultiheadAttention uses the weights of its out_proj and never calls it; "
-            "capture the MultiheadAttention"
-        )
-    return ""
-
-
-def _weights(module: weakref.ref[nn.Module]) -> str | None:
-    """Return a digest of a module's own parameters and buffers; None where there are none."""
     alive = module()
-    if alive is None:
+    if alive is None or _versions(alive) != versions:
         return None
-    own = [*alive.named_parameters(recurse=False), *alive.named_buffers(recurse=False)]
-    if not own:
+    state = [*alive.named_parameters(), *alive.named_buffers()]
+    try:
+        text = " ".join(f"{name} {tuple(one.shape)} {digest(one)}" for name, one in state)
+    except UnsupportedTensor:
         return None
-    text = " ".join(f"{name} {tuple(one.shape)} {digest(one)}" for name, one in own)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest() if state else None

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from torch._C import DisableTorchFunction
+
 from pytest_featuremaps.chunks import infinite_from, read_flat, readable, scale_to_square
 from pytest_featuremaps.errors import UnsupportedTensor
 
@@ -58,7 +60,8 @@ def sketch(tensor: torch.Tensor) -> Sketch:
     the sketch of the difference, and its length estimates the length of that.
 
     Neither strides nor the number of threads show. Values of ±the largest number of the dtype,
-    with which attention masks are filled, are taken as ±Inf.
+    with which attention masks are filled, are taken as ±Inf. Modes that watch torch's functions do
+    not see this one.
 
     Args:
         tensor: Of a floating or complex dtype; of any shape, strides and device.
@@ -67,30 +70,47 @@ def sketch(tensor: torch.Tensor) -> Sketch:
         UnsupportedTensor: The tensor is of integers or booleans, which `digest` compares exactly,
             or has no plain values (fake, meta, sparse, quantised, nested, packed).
     """
-    values = readable(tensor)
-    if not values.is_floating_point():
-        raise UnsupportedTensor(
-            f"a tensor of {values.dtype} has no sketch: integers and booleans are compared "
-            "exactly, by `digest(tensor)`"
-        )
+    with DisableTorchFunction():
+        values = readable(tensor)
+        if values.is_floating_point():
+            return _sketch(values)
+    raise UnsupportedTensor(
+        f"a tensor of {values.dtype} has no sketch: integers and booleans are compared "
+        "exactly, by `digest(tensor)`"
+    )
+
+
+def _sketch(values: torch.Tensor) -> Sketch:
     limit = infinite_from(values.dtype)
     scale = _scale(values, limit)
     sums, squares, codes = np.zeros(BUCKETS), 0.0, None
     # Signs widened into one buffer: torch would otherwise widen them into a new one each time.
-    spare = _buffer(values.numel())
+    signed_by = _buffer(values.numel())
     for index, chunk in enumerate(_chunks(values)):
-        signed_by = spare[: len(chunk)].copy_(_chunk_signs(index)[: len(chunk)])
-        strange = _take_out(chunk, limit)
-        if strange is not None:
-            codes = (0 if codes is None else codes) + _bucket_sums(strange.mul_(signed_by))
-        if scale != 1.0:
-            chunk.mul_(scale)
-        sums += _bucket_sums(chunk.mul_(signed_by))
-        squares += math.fsum(_bucket_sums(chunk.mul_(chunk)))
+        size = len(chunk)
+        signed_by[:size].copy_(_chunk_signs(index)[:size])
+        total = _total_square(chunk)
+        # Less than the square of one value that is to be taken out: there is none. The factor
+        # makes up for rounding; a NaN fails every comparison.
+        if scale != 1.0 or not total < 0.999 * limit * limit:
+            strange = _take_out(chunk, limit)
+            if strange is not None:
+                sums_of = _bucket_sums(strange.mul_(signed_by[:size]))
+                codes = (0 if codes is None else codes) + sums_of
+            total = _total_square(chunk.mul_(scale))
+        sums += _bucket_sums(chunk.mul_(signed_by[:size]))
+        squares += total
     count = values.numel()
     rms = math.sqrt(squares / max(count, 1))
     units = sums / (math.sqrt(count) * rms) / UNIT if rms else sums
     return Sketch(_integers(units), rms / scale, count, None if codes is None else _integers(codes))
+
+
+def _total_square(chunk: torch.Tensor) -> float:
+    rows = chunk.view(-1, min(len(chunk), _PERIOD))
+    # torch gives each row to one thread: no sum depends on how many there are.
+    norms = torch.linalg.vector_norm(rows, dim=1).numpy()
+    return math.fsum(norms * norms)
 
 
 def digest(tensor: torch.Tensor) -> str:
@@ -184,7 +204,9 @@ def _buffer(count: int) -> torch.Tensor:
 
 
 def _whole_periods(size: int) -> int:
-    return -(-size // _PERIOD) * _PERIOD
+    """Round up to whole periods; less than one, to whole rounds of buckets."""
+    unit = _PERIOD if size > _PERIOD else BUCKETS
+    return -(-size // unit) * unit
 
 
 def _scale(values: torch.Tensor, limit: float) -> float:
@@ -215,10 +237,12 @@ def _bucket_sums(signed: torch.Tensor) -> NDArray[np.float64]:
     NumPy adds whole rows, one after the other: the same additions in the same order on every
     machine, with any number of threads.
     """
-    periods = signed.numpy().reshape(-1, _PERIOD)
-    sums: NDArray[np.float64] = periods.sum(axis=0).reshape(-1, BUCKETS).sum(axis=0)
-    return sums
+    sums: NDArray[np.float64] = signed.numpy()
+    if len(sums) > _PERIOD:
+        sums = sums.reshape(-1, _PERIOD).sum(axis=0)
+    folded: NDArray[np.float64] = sums.reshape(-1, BUCKETS).sum(axis=0)
+    return folded
 
 
 def _integers(values: NDArray[np.float64]) -> tuple[int, ...]:
-    return tuple(int(value) for value in np.rint(values))
+    return tuple(np.rint(values).astype(np.int64).tolist())

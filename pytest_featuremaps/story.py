@@ -6,17 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from pytest_featuremaps.baseline import (
-    INPUTS,
-    PROFILES,
-    Comparison,
-    Entry,
-    Line,
-    Value,
-    Violation,
-    narrowest,
-    shape_text,
-)
+from pytest_featuremaps.baseline import Comparison, Entry, Violation, narrowest, shape_text
+from pytest_featuremaps.tables import INPUTS, Line, Value
+from pytest_featuremaps.tolerances import PROFILES
 
 ACCEPT: Final = "pytest --snapshot-update"
 

@@ -5,128 +5,19 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import torch
 from torch import nn
 
 from pytest_featuremaps.errors import CaptureError
+from pytest_featuremaps.paths import ROOT, Survey
 from pytest_featuremaps.wording import listed
-
-ROOT = "."
-"""The path of the model itself."""
 
 Target: TypeAlias = str | re.Pattern[str]
 Where: TypeAlias = type[nn.Module] | tuple[type[nn.Module], ...] | Callable[[str, nn.Module], bool]
-
-
-@dataclass(frozen=True)
-class Paths:
-    """The names in a model, as plain text: for each module path the children it has.
-
-    Attributes:
-        children: for each path, the name of each child and the path it is known by. A
-            shared module is known by its first path in `named_modules()`.
-        indexed: the paths of containers whose children can be counted from the end.
-    """
-
-    children: Mapping[str, Mapping[str, str]]
-    indexed: frozenset[str]
-
-    def find(self, path: str) -> str | None:
-        """Return the path that `path`, perhaps an alias, is known by; None if there is none."""
-        found: str | None = ROOT
-        for name in [] if path == ROOT else path.split("."):
-            found = None if found is None else self._child(found, name)
-        return found
-
-    def match(self, pattern: str) -> set[str]:
-        """Return the known paths of the modules below the model that a glob matches.
-
-        The search walks the graph of names, not a list of all paths, so that aliases are
-        found and shared or cyclic modules cost nothing extra.
-        """
-        segments = pattern.split(".")
-        seen: set[tuple[str, int]] = set()
-        todo = [(ROOT, 0)]
-        while todo:
-            state = todo.pop()
-            if state not in seen:
-                seen.add(state)
-                todo.extend(self._steps(*state, segments))
-        return {path for path, position in seen if position == len(segments)} - {ROOT}
-
-    def _steps(
-        self, path: str, position: int, segments: Sequence[str]
-    ) -> Iterable[tuple[str, int]]:
-        """Yield the states one step further: a place in the model, a place in the pattern."""
-        if position == len(segments):
-            return
-        segment, after, last = segments[position], position + 1, position + 1 == len(segments)
-        if segment == "**":
-            for child in self.children[path].values():
-                yield child, position
-                if last:
-                    yield child, after
-            if not last:
-                yield path, after
-            return
-        for name, child in self.children[path].items():
-            if _fits(segment, name):
-                yield child, after
-        if _is_from_end(segment) and (found := self._child(path, segment)):
-            yield found, after
-
-    def _child(self, path: str, name: str) -> str | None:
-        children = self.children[path]
-        if name in children:
-            return children[name]
-        if path in self.indexed and _is_from_end(name) and -int(name) <= len(children):
-            return list(children.values())[int(name)]
-        return None
-
-
-def _is_from_end(segment: str) -> bool:
-    return re.fullmatch(r"-[1-9][0-9]*", segment) is not None
-
-
-def _fits(segment: str, name: str) -> bool:
-    parts = (re.escape(part) for part in segment.split("*"))
-    return re.fullmatch(".*".join(parts), name, re.DOTALL) is not None
-
-
-@dataclass(frozen=True)
-class Survey:
-    """A model's modules and their names.
-
-    Attributes:
-        title: the name of the model's class.
-        modules: every module by its first path, in the order of `named_modules()`.
-        paths: the names alone.
-    """
-
-    title: str
-    modules: Mapping[str, nn.Module]
-    paths: Paths
-
-
-def survey(model: nn.Module) -> Survey:
-    """Look over a model once; shared and cyclic modules are visited once."""
-    modules = {path or ROOT: module for path, module in model.named_modules()}
-    known = {id(module): path for path, module in modules.items()}
-    children = {
-        path: {
-            name: known[id(child)] for name, child in module._modules.items() if child is not None
-        }
-        for path, module in modules.items()
-    }
-    indexed = frozenset(
-        path
-        for path, module in modules.items()
-        if isinstance(module, nn.Sequential | nn.ModuleList)
-    )
-    return Survey(type(model).__name__, modules, Paths(children, indexed))
 
 
 @dataclass(frozen=True)
@@ -137,11 +28,14 @@ class Resolved:
         text: the target as its author wrote it.
         exact: whether it names one module, which then must run.
         paths: the known paths, in the order of `named_modules()`.
+        op: the functional call that is meant, made in these modules' own `forward`; empty
+            where the modules themselves are.
     """
 
     text: str
     exact: bool
     paths: tuple[str, ...]
+    op: str = ""
 
 
 def resolve(known: Survey, targets: Sequence[Target], where: Where | None) -> list[Resolved]:
@@ -157,6 +51,7 @@ def resolve(known: Survey, targets: Sequence[Target], where: Where | None) -> li
         CaptureError: a target is not text or a pattern, names no module, or matches none;
             or there is neither a target nor a `where`.
     """
+    _check_where(where)
     if not targets and where is None:
         raise CaptureError(
             "capture() names no target.\n"
@@ -166,6 +61,17 @@ def resolve(known: Survey, targets: Sequence[Target], where: Where | None) -> li
     names = _Names(known)
     chosen = targets or ("**",)
     return [names.resolve(target, where, implied=not targets) for target in chosen]
+
+
+def _check_where(where: object) -> None:
+    classes = where if isinstance(where, tuple) else (where,)
+    if where is None or (callable(where) and not isinstance(where, type)):
+        return
+    if not classes or not all(isinstance(one, type) for one in classes):
+        raise CaptureError(
+            f"capture(where={where!r}): where= takes a module class, a tuple of classes or a "
+            "predicate (path, module) -> bool."
+        )
 
 
 class _Names:
@@ -181,9 +87,13 @@ class _Names:
                 f"expression, not {type(target).__name__}.\n"
                 "Choose by class or predicate with where=, such as capture(where=nn.Conv2d)."
             )
-        asked = f"capture({_spell(target, where, implied=implied)})"
-        exact = isinstance(target, str) and self.paths.find(target) is not None
-        found = self._find(target, asked)
+        text = _spell(target, where, implied=implied)
+        asked = f"capture({text})"
+        owner, op = _functional(target, asked)
+        exact = isinstance(owner, str) and self.paths.find(owner) is not None
+        if exact:
+            self._check_exact(self.paths.find(str(owner)) or ROOT, asked)
+        found = self._find(owner, asked, owning=bool(op))
         offered = [
             path
             for path, module in self.modules.items()
@@ -191,10 +101,18 @@ class _Names:
         ]
         paths = tuple(path for path in offered if _passes(where, path, self.modules[path]))
         if not paths:
-            raise CaptureError(self._nothing(asked, target, found, offered))
-        return Resolved(_spell(target, where, implied=implied), exact, paths)
+            raise CaptureError(self._nothing(asked, owner, found, offered))
+        return Resolved(text, exact, paths, op)
 
-    def _find(self, target: Target, asked: str) -> set[str]:
+    def _check_exact(self, path: str, asked: str) -> None:
+        module = self.modules[path]
+        if isinstance(module, torch.jit.ScriptModule):
+            raise CaptureError(
+                f"{asked}: {path!r} is a scripted module ({type(module).__name__}), which takes no "
+                "hooks.\nCapture the module that it was made from, before torch.jit.script."
+            )
+
+    def _find(self, target: Target, asked: str, *, owning: bool) -> set[str]:
         if isinstance(target, re.Pattern):
             return {path for path in self.modules if path != ROOT and target.fullmatch(path)}
         known = self.paths.find(target)
@@ -207,7 +125,7 @@ class _Names:
                 f"{asked}: `**` stands for whole segments of a path, so it stands alone between "
                 "dots.\nWrite `*` inside a segment, such as 'layer*.conv1'."
             )
-        return self.paths.match(target)
+        return self.paths.match_owners(target) if owning else self.paths.match(target)
 
     def _no_such_module(self, asked: str, path: str) -> str:
         base = re.split(r"[#\[]", path, maxsplit=1)[0]
@@ -259,8 +177,8 @@ class _Names:
             return f"{asked}: no module of {self.title} passes where=.\nOffered were: {counted}."
         if found:
             return (
-                f"{asked}: only containers that are never called match in {self.title}: "
-                f"{_short(found)}.\nCapture what they hold, such as '{min(found)}.*'."
+                f"{asked}: only modules whose calls cannot be seen match in {self.title}, such as "
+                f"containers: {_short(found)}.\nCapture what they hold, such as '{min(found)}.*'."
             )
         plain = target.pattern if isinstance(target, re.Pattern) else target
         lines = [
@@ -274,8 +192,13 @@ class _Names:
 
 
 def is_called(module: nn.Module) -> bool:
-    """Tell whether a module can be called; `ModuleList` and `ModuleDict` define no `forward`."""
-    return type(module).forward is not nn.Module.forward
+    """Tell whether calls of a module can be seen.
+
+    `ModuleList` and `ModuleDict` define no `forward`; scripted modules take no hooks.
+    """
+    if isinstance(module, torch.jit.ScriptModule):
+        return False
+    return "forward" in vars(module) or type(module).forward is not nn.Module.forward
 
 
 def _passes(where: Where | None, path: str, module: nn.Module) -> bool:
@@ -284,6 +207,19 @@ def _passes(where: Where | None, path: str, module: nn.Module) -> bool:
     if isinstance(where, type | tuple):
         return isinstance(module, where)
     return bool(where(path, module))
+
+
+def _functional(target: Target, asked: str) -> tuple[Target, str]:
+    """Split `layer1.0.add()` into the module that makes the call and the call's name."""
+    if not isinstance(target, str) or not target.endswith("()"):
+        return target, ""
+    owner, _, op = target[:-2].rpartition(".")
+    if not op.isidentifier():
+        raise CaptureError(
+            f"{asked}: {op!r} is no name of a functional call.\n"
+            'Write the module and the name that torch reports, such as "layer1.0.add()".'
+        )
+    return owner or ROOT, op
 
 
 def _spell(target: Target, where: Where | None, *, implied: bool) -> str:

@@ -63,13 +63,19 @@ def profile_for(dtype: str, device: str) -> str:
     return "exact"
 
 
-def asked_for(tolerance: Tolerance | str | None) -> Tolerance | str | None:
-    """Return the tolerance asked for; a number in text, as options are, becomes a `Tolerance`."""
-    if not isinstance(tolerance, str) or tolerance in PROFILES:
+def asked_for(tolerance: Tolerance | str | float | None) -> Tolerance | str | None:
+    """Return the tolerance asked for; a number, perhaps in text, becomes a `Tolerance`.
+
+    Raises:
+        FeatureMapsError: it is neither a number from 0 up nor the name of a profile.
+    """
+    if tolerance is None or isinstance(tolerance, Tolerance):
+        return tolerance
+    if isinstance(tolerance, str) and tolerance in PROFILES:
         return tolerance
     try:
         relative_l2 = float(tolerance)
-    except ValueError:
+    except (TypeError, ValueError):
         relative_l2 = math.nan
     if 0 <= relative_l2 < math.inf:
         return Tolerance(relative_l2)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 def natural(name: str) -> list[tuple[int, int, str]]:
     """Return a sort key under which `layer.3` stands before `layer.11`."""
     return [
-        (0, int(part), "") if part.isdecimal() else (1, 0, part)
+        (0, len(part.lstrip("0")), part.lstrip("0")) if part.isdecimal() else (1, 0, part)
         for part in re.split(r"(\d+)", name)
         if part
     ]

@@ -10,23 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_featuremaps.baseline import (
-    BUCKETS,
-    INPUTS,
-    PROFILES,
-    BadBaseline,
-    Line,
-    Table,
-    Tolerance,
-    compare,
-    dump,
-    estimate,
-    load,
-    merge,
-    narrowest,
-    profile_for,
-)
+from pytest_featuremaps.baseline import compare, merge, narrowest
 from pytest_featuremaps.errors import FeatureMapsError
+from pytest_featuremaps.tables import BUCKETS, INPUTS, BadBaseline, Line, Table, dump, load
+from pytest_featuremaps.tolerances import PROFILES, Tolerance, estimate, profile_for
 
 ENVIRONMENT = {"torch": "2.13.0", "cpu": "AVX512", "threads": 2, "tf32": False, "gpu": None}
 

@@ -9,12 +9,13 @@ from PIL import Image
 from torch import nn
 
 from pytest_featuremaps import CaptureError, FeatureMap, ShapeSpecError, UnsupportedTensor
+from pytest_featuremaps.keeping import keep
 from pytest_featuremaps.keys import Layer, Place
 
 
 def feature_map(tensor, *, module_type="Conv2d", layout=None, calls=1):
     layer = Layer("model", "conv", module_type, {"model"}, layout=layout, calls=calls)
-    return FeatureMap(Place(layer, 0), tensor)
+    return FeatureMap(Place(layer, 0), keep(tensor))
 
 
 @pytest.fixture

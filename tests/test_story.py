@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_featuremaps.baseline import INPUTS, Line, Table, Tolerance, compare
+from pytest_featuremaps.baseline import compare
 from pytest_featuremaps.story import headline, tell
+from pytest_featuremaps.tables import INPUTS, Line, Table
+from pytest_featuremaps.tolerances import Tolerance
 
 ENVIRONMENT = {"torch": "2.13.0", "cpu_capability": "AVX512"}
 STEP = 128_037  # on each of 61 sums this is a relative L2 change of 0.1

@@ -6,7 +6,8 @@ import pytest
 from torch import nn
 
 from pytest_featuremaps.errors import CaptureError
-from pytest_featuremaps.targets import resolve, survey
+from pytest_featuremaps.paths import survey
+from pytest_featuremaps.targets import resolve
 
 
 class Block(nn.Module):
@@ -204,7 +205,8 @@ MESSAGES = {
         ("hea*",),
         None,
         [
-            'capture("hea*"): only containers that are never called match in Tree: heads.',
+            'capture("hea*"): only modules whose calls cannot be seen match in Tree, such as '
+            "containers: heads.",
             "Capture what they hold, such as 'heads.*'.",
         ],
     ),

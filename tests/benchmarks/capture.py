@@ -5,23 +5,31 @@ Usage: python tests/benchmarks/capture.py [ROUNDS]
 pytest-torch and torchextractor are measured as well where they are installed.
 """
 
-import statistics
+import gc
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
 
 import torch
-from pairing import interleaved, machine, median_ms, ratio, table, timed
 from torch import nn
 
 from pytest_featuremaps import capture
-from pytest_featuremaps.targets import resolve, survey
+from pytest_featuremaps.paths import survey
+from pytest_featuremaps.targets import resolve
+
+sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves a script's folder out
+
+from pairing import interleaved, machine, median_ms, ratio, ratios, table
 
 BARE = "bare forward"
 REFERENCE = "hook that keeps a reference (unsafe)"
 CLONE = "hook with `detach().clone()`"
+AGAIN = "the same hook, once more"
 OURS = "pytest-featuremaps"
 
 SIZES = (10, 100, 1_000, 10_000)
@@ -30,21 +38,19 @@ SIZES = (10, 100, 1_000, 10_000)
 def main(rounds):
     torch.manual_seed(0)
     with torch.no_grad():
-        print(resnet_table(rounds))
-        print()
-        print(modules_table())
-        print()
-        print(targets_table())
-    print()
+        print_resnet(rounds)
+        print_modules()
+        print_targets()
     print(machine(f"torch {torch.__version__}", f"{torch.get_num_threads()} threads"))
 
 
-def resnet_table(rounds):
+def print_resnet(rounds):
     model, images = resnet50().eval(), torch.randn(1, 3, 224, 224)
     ways = {
         BARE: partial(model, images),
         REFERENCE: partial(by_hand, model, images, keep_reference),
         CLONE: partial(by_hand, model, images, keep_clone),
+        AGAIN: partial(by_hand, model, images, keep_clone),
         OURS: partial(ours, model, images),
         **rivals(model, images),
     }
@@ -52,8 +58,8 @@ def resnet_table(rounds):
     values = sum(one.tensor.numel() for one in kept.values())
     title = (
         f"ResNet-50 at 224², its {len(kept)} leaf modules, {values / 1e6:.1f} M values "
-        f"({4 * values / 1e6:.0f} MB): {rounds} rounds, ratios in one round, "
-        "median [lowest – highest]."
+        f"({4 * values / 1e6:.0f} MB): {rounds} rounds, ratios within a round, "
+        "median [middle half]."
     )
     del kept
     seconds = interleaved(ways, rounds)
@@ -61,7 +67,13 @@ def resnet_table(rounds):
         (name, median_ms(taken), ratio(taken, seconds[BARE]), ratio(taken, seconds[CLONE]))
         for name, taken in seconds.items()
     ]
-    return f"{title}\n\n" + table(["capture", "time", "/ bare forward", "/ clone hook"], rows)
+    all_of_ours = ratios(seconds[OURS], seconds[CLONE])
+    print(title + "\n")
+    print(table(["capture", "time", "/ bare forward", "/ clone hook"], rows) + "\n")
+    print(
+        f"Ours / clone hook over all rounds: {min(all_of_ours):.2f} – {max(all_of_ours):.2f}; "
+        f"the clone hook / itself: {ratio(seconds[AGAIN], seconds[CLONE])}.\n"
+    )
 
 
 def ours(model, images):
@@ -165,69 +177,97 @@ def _layer(channels, width, *, size=1, stride=1, activation=nn.ReLU):
     return conv, nn.BatchNorm2d(width), activation()
 
 
-def modules_table():
-    """Time each phase of a recording by the number of modules, beside the clone hook's."""
-    headings = ["modules", "bare call", "clone hook", "ours", "attach", "detach", "list the keys"]
-    rows = [(f"{size:,}", *map(_micro, _phases(size))) for size in SIZES]
-    title = (
+def print_modules():
+    print(
         "A chain of `Identity` modules that pass 16 numbers on, each captured: µs per module, "
-        "median. Hooks: what each adds to the forward."
+        "median. For the hooks, what they add to the forward, then what it costs to put them on "
+        "and take them off. Python's garbage collector is off.\n"
     )
-    return f"{title}\n\n" + table(headings, rows)
+    headings = [
+        "modules",
+        "bare forward",
+        "clone hook: forward",
+        "on, off",
+        "ours: forward",
+        "on, off",
+        "list keys",
+    ]
+    rows = [(f"{size:,}", *(f"{1e6 * each:.1f}" for each in per_module(size))) for size in SIZES]
+    print(table(headings, rows) + "\n")
 
 
-def _phases(size):
+def per_module(size):
+    """Return the seconds per module that a table row shows."""
     model, values = chain(size), torch.zeros(16)
-    repeats = max(5, 3_000 // size)
-    bare = _median(partial(timed, partial(model, values)), repeats)
-    with hooks(model, keep_clone):
-        clone = _median(partial(timed, partial(model, values)), repeats)
-    runs = [_recorded(model, values) for _ in range(repeats)]
-    attach, forward, detach, keys = map(statistics.median, zip(*runs, strict=True))
-    each = (bare, clone - bare, forward - bare, attach, detach, keys)
-    return [seconds / size for seconds in each]
+    ways = {
+        BARE: lambda: nullcontext({}),
+        CLONE: lambda: hooks(model, keep_clone),
+        OURS: lambda: capture(model, where=is_leaf),
+    }
+    runs = {name: [] for name in ways}
+    with no_garbage_collection():
+        for _ in range(max(5, 3_000 // size)):
+            for name, way in ways.items():
+                runs[name].append(_phases(way, model, values))
+    typical = {
+        name: [median(phase) for phase in zip(*taken, strict=True)] for name, taken in runs.items()
+    }
+    (_, bare, _, _), (on, clone, off, _), (ours_on, forward, ours_off, keys) = typical.values()
+    row = (bare, clone - bare, on + off, forward - bare, ours_on + ours_off, keys)
+    return [seconds / size for seconds in row]
 
 
-def _recorded(model, values):
-    """Return the seconds that attaching, the forward, detaching and listing the keys take."""
+def _phases(way, model, values):
+    """Return the seconds to put hooks on, run the model, take them off and list the keys."""
     clock = [time.perf_counter()]
-    with capture(model, where=is_leaf) as maps:
+    with way() as kept:
         clock.append(time.perf_counter())
         model(values)
         clock.append(time.perf_counter())
     clock.append(time.perf_counter())
-    assert len(list(maps)) == len(model)
+    list(kept)
     clock.append(time.perf_counter())
-    return [after - before for before, after in zip(clock, clock[1:], strict=False)]
+    return [after - before for before, after in pairwise(clock)]
 
 
-def targets_table():
+def print_targets():
     headings = ["modules", "look the model over", '`"**"`', '`"*5"`', "every path by name"]
-    rows = []
-    for size in SIZES:
-        model = chain(size)
-        known = survey(model)
-        names = [str(number) for number in range(size)]
-        calls = [
-            partial(survey, model),
-            *(partial(resolve, known, targets, None) for targets in (["**"], ["*5"], names)),
-        ]
-        seconds = [_median(partial(timed, call), 1 + 20 // size) for call in calls]
-        rows.append((f"{size:,}", *(f"{1000 * one:.2f} ms" for one in seconds)))
-    return "Resolving targets, before the first hook.\n\n" + table(headings, rows)
+    rows = [(f"{size:,}", *(f"{1000 * each:.2f} ms" for each in lookups(size))) for size in SIZES]
+    print("Resolving targets, before the first hook: ms for the whole model, median.\n")
+    print(table(headings, rows) + "\n")
+
+
+def lookups(size):
+    """Return the seconds that a table row shows."""
+    model = chain(size)
+    known = survey(model)
+    every = [str(number) for number in range(size)]
+    calls = [lambda: survey(model)]
+    calls += [partial(resolve, known, targets, None) for targets in (["**"], ["*5"], every)]
+    with no_garbage_collection():
+        return [median(_seconds(call) for _ in range(1 + 300 // size)) for call in calls]
+
+
+def _seconds(call):
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+@contextmanager
+def no_garbage_collection():
+    """Keep Python's full collections, which fall on any phase, out of a microsecond's measure."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def chain(size):
     return nn.Sequential(*(nn.Identity() for _ in range(size)))
 
 
-def _median(measure, repeats):
-    return statistics.median(measure() for _ in range(repeats))
-
-
-def _micro(seconds):
-    return f"{1e6 * seconds:.1f}"
-
-
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 30)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)

@@ -37,9 +37,13 @@ def interleaved(ways, rounds):
 
 
 def ratio(over, under):
-    """Write the median of the rounds' ratios, and the lowest and highest of them."""
-    ratios = [a / b for a, b in zip(over, under, strict=True)]
-    return f"{statistics.median(ratios):.2f}× [{min(ratios):.2f} – {max(ratios):.2f}]"
+    """Write the median of the rounds' ratios, and the middle half of them."""
+    low, middle, high = statistics.quantiles(ratios(over, under), method="inclusive")
+    return f"{middle:.2f}× [{low:.2f} – {high:.2f}]"
+
+
+def ratios(over, under):
+    return [a / b for a, b in zip(over, under, strict=True)]
 
 
 def difference(one, other):

@@ -11,6 +11,8 @@ from functools import partial
 from importlib.metadata import entry_points, version
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves a script's folder out
+
 from pairing import difference, interleaved, machine, median_ms, table
 
 TEST = "def test_nothing():\n    pass\n"

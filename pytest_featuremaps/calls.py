@@ -1,0 +1,181 @@
+"""The functional calls of a recording: which are wanted, intercepted and recorded."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import nn
+
+from pytest_featuremaps.feature_map import FeatureMap
+from pytest_featuremaps.functional import FunctionalCalls, near_ops
+from pytest_featuremaps.hooks import describe, in_backward, is_traced
+from pytest_featuremaps.keeping import keep
+from pytest_featuremaps.keys import Keep, Layer, Place
+from pytest_featuremaps.leaves import tensors
+from pytest_featuremaps.maps import Log
+from pytest_featuremaps.paths import ROOT, Survey
+from pytest_featuremaps.targets import Resolved
+from pytest_featuremaps.wording import listed
+
+
+class Wish(Protocol):
+    """How much is kept of a call's output."""
+
+    @property
+    def keep(self) -> Keep:
+        """Values, statistics or shapes."""
+
+    @property
+    def layout(self) -> str | None:
+        """What each axis means."""
+
+
+@dataclass
+class _Wanted:
+    """The calls that are wanted of one model.
+
+    Attributes:
+        modules: its modules, kept alive while their identity tells who calls.
+        exact: owner and op of the calls that were named exactly.
+        matched: those that a pattern matched, where torch.nn's own layers do not count.
+    """
+
+    modules: Mapping[str, nn.Module]
+    exact: dict[tuple[str, str], Wish] = field(default_factory=dict)
+    matched: dict[tuple[str, str], Wish] = field(default_factory=dict)
+
+
+class Calls:
+    """Intercepts functional calls while any is wanted, and writes them into the log."""
+
+    def __init__(self, log: Log, names: set[str], *, intercepting: bool) -> None:
+        self._log = log
+        self._names = names
+        self._allowed = intercepting
+        self._wanted: dict[str, _Wanted] = {}
+        self._owners: dict[int, str] = {}
+        # Made when first needed: it and this object hold each other.
+        self._mode: FunctionalCalls | None = None
+        self._entered = False
+        self._lock = threading.Lock()
+
+    def want(self, label: str, known: Survey, target: Resolved, wish: Wish) -> None:
+        """Record a functional call of a model from now on; nothing for a target of modules."""
+        if not target.op:
+            return
+        wanted = self._wanted.setdefault(label, _Wanted(known.modules))
+        calls = wanted.exact if target.exact else wanted.matched
+        calls |= {(path, target.op): wish for path in target.paths}
+        self._owners |= {id(module): f"{label}:{path}" for path, module in known.modules.items()}
+        self._mode = self._mode or FunctionalCalls(self._owners, self._wants, self._record)
+        self._enter()
+
+    def forget(self, label: str) -> None:
+        """Want nothing of a model any more."""
+        wanted = self._wanted.pop(label, None)
+        for module in wanted.modules.values() if wanted else ():
+            self._owners.pop(id(module), None)
+
+    @contextmanager
+    def interception(self) -> Iterator[None]:
+        """Intercept what is wanted, now or later, until the block ends."""
+        self._allowed = True
+        self._enter()
+        try:
+            yield
+        finally:
+            self._allowed = False
+            self._leave()
+
+    def close(self) -> None:
+        """Stop, for good."""
+        self._allowed = False
+        self._leave()
+        self._mode = None
+        for label in list(self._wanted):
+            self.forget(label)
+
+    def silent(self, label: str, target: Resolved) -> str:
+        """Say why a wanted call was not made; empty when it was."""
+        layers = [self._log.layers.get((label, _path(path, target.op))) for path in target.paths]
+        if any(layer is not None and layer.ran for layer in layers):
+            return ""
+        asked, op = f"capture({target.text})", target.op
+        known = self._mode.seen if self._mode else {}
+        seen = {one for path in target.paths for one in known.get(f"{label}:{path}", ())}
+        place = _place(target.paths[0]) if target.exact else "of the modules that match"
+        lines = [f"{asked}: no {op!r} was called in the forward {place} itself."]
+        if seen:
+            lines.append(f"Called there were: {listed(seen)}.")
+        else:
+            lines.append(
+                "No function of torch was seen there: it did not run during the test call, or ran "
+                "compiled, scripted or in another thread."
+            )
+        near = [
+            repr(target.text.strip('"').replace(f"{op}()", f"{one}()"))
+            for one in near_ops(op, seen)
+        ]
+        return "\n".join(lines + ([f"Did you mean {' or '.join(near)}?"] if near else []))
+
+    def _enter(self) -> None:
+        if self._allowed and self._mode is not None and not self._entered:
+            self._mode.__enter__()
+            self._entered = True
+
+    def _leave(self) -> None:
+        if self._entered and self._mode is not None:
+            self._entered = False
+            self._mode.__exit__(None, None, None)
+
+    def _wants(self, owner: str, op: str, inside_torch_nn: bool) -> bool:
+        label, _, path = owner.partition(":")
+        wanted = self._wanted.get(label)
+        return wanted is not None and (
+            (path, op) in wanted.exact or ((path, op) in wanted.matched and not inside_torch_nn)
+        )
+
+    def _record(self, owner: str, op: str, output: object) -> None:
+        if in_backward() or is_traced():
+            return
+        label, _, path = owner.partition(":")
+        layer = self._layer(label, path, op)
+        with self._lock:
+            call = layer.calls
+            layer.calls += 1
+        layer.ran = True
+        try:
+            leaves = tensors(output)
+            maps = [
+                FeatureMap(
+                    Place(layer, call, leaf, siblings=len(leaves)),
+                    keep(tensor, layer.keep, sketched=True),
+                )
+                for leaf, tensor in leaves
+            ]
+        except Exception as error:  # noqa: BLE001 - never raised through the user's forward
+            layer.problem = describe(error)
+        else:
+            self._log.add(maps)
+
+    def _layer(self, label: str, owner: str, op: str) -> Layer:
+        where = (label, _path(owner, op))
+        if where not in self._log.layers:
+            wanted = self._wanted[label]
+            wish = wanted.exact.get((owner, op)) or wanted.matched[owner, op]
+            self._log.layers[where] = Layer(
+                *where, op, self._names, keep=wish.keep, layout=wish.layout
+            )
+        return self._log.layers[where]
+
+
+def _path(owner: str, op: str) -> str:
+    return f"{op}()" if owner == ROOT else f"{owner}.{op}()"
+
+
+def _place(owner: str) -> str:
+    return "of the model" if owner == ROOT else f"of {owner!r}"

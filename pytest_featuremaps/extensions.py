@@ -1,0 +1,230 @@
+"""The syrupy extensions: one baseline in one file, which finds out whether it matches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from syrupy.data import SnapshotCollection
+from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
+from syrupy.location import PyTestLocation
+
+from pytest_featuremaps import (
+    baseline,
+    comparing,
+    filenames,
+    rendering,
+    story,
+    tables,
+    tolerances,
+)
+from pytest_featuremaps.errors import BaselineError
+from pytest_featuremaps.feature_map import FeatureMap
+
+# The bytes of one file name, less its ending and what a temporary name beside it adds.
+_NAME_LIMIT = 200
+
+
+@dataclass(frozen=True)
+class Options:
+    """How one comparison is made; see `FeatureSnapshot.__call__`."""
+
+    name: str | None = None
+    tolerance: tolerances.Tolerance | str | None = None
+    sample: int | None = None
+    channels: Sequence[int] | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Why a comparison failed, in words.
+
+    Attributes:
+        title: the name of the baseline's file.
+        headline: at most six short lines, the most telling first.
+        story: all of it.
+    """
+
+    title: str
+    headline: list[str]
+    story: list[str]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A feature map that is to be drawn, and its numbers."""
+
+    one: FeatureMap
+    numbers: tables.Table
+
+
+class Extension(SingleFileSnapshotExtension):
+    """One baseline in one file, which finds out by itself whether it matches.
+
+    syrupy reads the stored bytes, asks for the new ones, then asks whether they match. So
+    the stored bytes are kept as they are read, and `serialize` compares; what it returns is
+    what an update has to write.
+    """
+
+    _write_mode = WriteMode.BINARY
+    options = Options()
+    accept = ""
+    title = ""
+    stored: bytes | None = None
+    verdict: Verdict | None = None
+
+    @classmethod
+    def get_snapshot_name(cls, *, test_location: PyTestLocation, index: int | str = 0) -> str:
+        """Return a file name that no other text gives."""
+        suffix = index if isinstance(index, str) else ""
+        return filenames.encode(test_location.snapshot_name + suffix, limit=_NAME_LIMIT)
+
+    @classmethod
+    def matches_test_location(
+        cls, *, test_location: PyTestLocation, snapshot_location: str
+    ) -> bool:
+        """Tell whether a file is a test's, by its encoded name; asked by syrupy from 7.0."""
+        path = Path(snapshot_location)
+        folder = Path(cls.dirname(test_location=test_location))
+        name = test_location.snapshot_name
+        return path.parent == folder and filenames.may_begin_with(
+            path.stem, name, limit=_NAME_LIMIT
+        )
+
+    def read_snapshot_data_from_location(
+        self, *, snapshot_location: str, **others: object
+    ) -> bytes | None:
+        """Return the stored bytes, whatever they are, and keep them."""
+        del others
+        path = Path(snapshot_location)
+        self.title = path.name
+        if path.is_dir():
+            raise BaselineError(f"{path.name}: a folder stands where the baseline should be.")
+        self.stored = path.read_bytes() if path.exists() else None
+        return self.stored
+
+    @classmethod
+    def write_snapshot_collection(
+        cls, *, snapshot_collection: SnapshotCollection, **others: object
+    ) -> None:
+        """Replace the file in one step, so that it is never half written."""
+        del others
+        path = Path(snapshot_collection.location)
+        # syrupy's search for unused snapshots leaves files with a leading dot alone.
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            temporary.write_bytes(_bytes(next(iter(snapshot_collection)).data))
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def matches(self, *, serialized_data: object, snapshot_data: object) -> bool:
+        """Return what `serialize` found."""
+        del serialized_data, snapshot_data
+        return self.verdict is None
+
+    def diff_lines(self, serialized_data: object, snapshot_data: object) -> Iterator[str]:
+        """Yield the story of the difference."""
+        del serialized_data, snapshot_data
+        yield from self.verdict.story if self.verdict else ()
+
+    def _find_none(self) -> None:
+        self._fail([f"{self.title}: there is no baseline yet", f"record it with: {self.accept}"])
+
+    def _find_broken(self, reason: str) -> None:
+        lines = [
+            f"{self.title} cannot be read: {reason}",
+            f"restore it from version control, or record it anew with: {self.accept}",
+        ]
+        self._fail(lines)
+
+    def _fail(self, headline: list[str], whole: list[str] | None = None) -> None:
+        self.verdict = Verdict(self.title, headline, whole or headline)
+
+
+class TableExtension(Extension):
+    """The numbers of several feature maps: one JSON line for each."""
+
+    file_extension = "jsonl"
+
+    def serialize(self, data: object, **others: object) -> bytes:
+        """Compare a table with the stored one, and return what an update writes.
+
+        That is the stored bytes for every line within tolerance.
+        """
+        del others
+        table = cast("tables.Table", data)
+        if self.stored is None:
+            self._find_none()
+            return tables.dump(table)
+        try:
+            expected = tables.load(self.stored)
+        except tables.BadBaseline as error:
+            self._find_broken(str(error))
+            return tables.dump(table)
+        comparison = baseline.compare(expected, table, self.options.tolerance)
+        if comparison:
+            return self.stored
+        self._fail(
+            story.headline(comparison, self.title, accept=self.accept),
+            story.tell(comparison, self.title, accept=self.accept),
+        )
+        return baseline.merge(self.stored, table, self.options.tolerance)
+
+
+class PictureExtension(Extension):
+    """The channels of one feature map as a PNG mosaic, with its numbers inside."""
+
+    file_extension = "png"
+
+    def serialize(self, data: object, **others: object) -> bytes:
+        """Compare a feature map with the stored picture, and return what an update writes."""
+        del others
+        picture = cast("Picture", data)
+        if self.stored is None:
+            self._find_none()
+            return self._encoded(picture)
+        try:
+            drawn, numbers = rendering.decode(self.stored)
+            expected = tables.load(numbers.encode())
+        except (rendering.BadPicture, tables.BadBaseline) as error:
+            self._find_broken(str(error))
+            return self._encoded(picture)
+        comparison = baseline.compare(expected, picture.numbers, self.options.tolerance)
+        seen = self._look(picture.one, drawn, comparison)
+        if comparison and not seen:
+            return self.stored
+        # The numbers gate, the picture explains: its lines come after theirs.
+        headline = story.headline(comparison, self.title, accept="")[:-1] if not comparison else []
+        whole = story.tell(comparison, self.title, accept="") if not comparison else [self.title]
+        accept = f"accept with: {self.accept}"
+        self._fail([*(headline + seen)[:5], accept], [*whole, *seen, accept])
+        return self._encoded(picture)
+
+    def _look(
+        self, one: FeatureMap, drawn: rendering.Mosaic, comparison: baseline.Comparison
+    ) -> list[str]:
+        """Say which channels look different when drawn over the baseline's ranges of values."""
+        now = self._mosaic(one, like=drawn)
+        if now.channels != drawn.channels:
+            return ["picture: it shows other channels than the baseline's; see channels="]
+        levels = comparison.entries[0].levels
+        difference = comparing.compare(
+            drawn.tiles, now.tiles, drawn.channels, levels=levels, marks_from=rendering.MARKS_FROM
+        )
+        return [f"picture: {text}" for text in difference.lines()]
+
+    def _mosaic(self, one: FeatureMap, like: rendering.Mosaic | None = None) -> rendering.Mosaic:
+        sample = self.options.sample or 0
+        return one.mosaic(sample=sample, channels=self.options.channels, like=like)
+
+    def _encoded(self, picture: Picture) -> bytes:
+        numbers = tables.dump(picture.numbers).decode()
+        return rendering.encode(self._mosaic(picture.one), numbers, max_bytes=rendering.MAX_BYTES)
+
+
+def _bytes(data: object) -> bytes:
+    return data if isinstance(data, bytes) else str(data).encode()

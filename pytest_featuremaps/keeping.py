@@ -1,0 +1,73 @@
+"""What is kept of a tensor that a module takes or returns: values, statistics or its shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from pytest_featuremaps.errors import UnsupportedTensor
+from pytest_featuremaps.keys import Keep
+from pytest_featuremaps.sketch import Sketch, sketch
+from pytest_featuremaps.stats import Stats, summarise
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """What is known of one tensor after the forward.
+
+    Attributes:
+        how: how much was kept.
+        shape: its sizes.
+        dtype: its element type.
+        device: the device it was made on.
+        tensor: its values, as an independent copy; None unless values are kept.
+        stats: its statistics, where they were taken in the hook.
+        sketch: its sketch, likewise; None for integers and bool.
+    """
+
+    how: Keep
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
+    tensor: torch.Tensor | None = None
+    stats: Stats | None = None
+    sketch: Sketch | None = None
+
+
+def keep(
+    tensor: torch.Tensor, how: Keep = "values", *, axis: int | None = None, sketched: bool = False
+) -> Kept:
+    """Keep as much of a tensor as was asked for, so that nothing later can change it.
+
+    Args:
+        tensor: what a module takes or returns; neither it nor its gradient is touched.
+        how: `"values"` copies it; `"stats"` reduces it and keeps no tensor; `"shapes"`
+            keeps neither.
+        axis: the axis to take statistics along as well, when they are taken.
+        sketched: whether statistics come with a sketch.
+    """
+    facts = (how, tuple(tensor.shape), tensor.dtype, tensor.device)
+    if how == "values":
+        return Kept(*facts, tensor=independent(tensor))
+    if how == "shapes":
+        return Kept(*facts)
+    with torch.no_grad():
+        try:
+            numbers = summarise(tensor, axis)
+        except UnsupportedTensor:
+            # Asking for the numbers is what says why there are none.
+            return Kept(*facts)
+        rounded = tensor.is_floating_point() or tensor.is_complex()
+        drawn = sketch(tensor) if sketched and rounded else None
+    return Kept(*facts, stats=numbers, sketch=drawn)
+
+
+def independent(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a detached copy that owns its memory, and no more than its own size of it."""
+    if tensor.is_inference() or torch.is_inference_mode_enabled():
+        # Made outside inference mode, the copy is a plain tensor, which autograd and
+        # in-place operations accept after the forward.
+        with torch.inference_mode(mode=False):
+            return tensor.detach().clone()
+    return tensor.detach().clone()
