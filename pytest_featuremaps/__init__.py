@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         ShapeSpecError,
         UnsupportedTensor,
     )
+    from pytest_featuremaps.fake import shapes_only
     from pytest_featuremaps.feature_map import FeatureMap
     from pytest_featuremaps.maps import FeatureMaps
     from pytest_featuremaps.recording import Recording, capture
@@ -37,6 +38,7 @@ __all__ = [
     "Tolerance",
     "UnsupportedTensor",
     "capture",
+    "shapes_only",
 ]
 
 _ROOMS = {
@@ -46,6 +48,7 @@ _ROOMS = {
     "Recording": "recording",
     "Tolerance": "tolerances",
     "capture": "recording",
+    "shapes_only": "fake",
 }
 
 

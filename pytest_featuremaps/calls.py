@@ -102,9 +102,13 @@ class Calls:
     def silent(self, label: str, target: Resolved) -> str:
         """Say why a wanted call was not made; empty when it was."""
         layers = [self._log.layers.get((label, _path(path, target.op))) for path in target.paths]
-        if any(layer is not None and layer.ran for layer in layers):
+        made = [layer for layer in layers if layer is not None and layer.ran]
+        if any(layer.recorded for layer in made):
             return ""
         asked, op = f"capture({target.text})", target.op
+        if made:
+            reason = made[0].problem or "it gave no tensor"
+            return f"{asked}: {op!r} was called, but its value could not be recorded: {reason}."
         known = self._mode.seen if self._mode else {}
         seen = {one for path in target.paths for one in known.get(f"{label}:{path}", ())}
         place = _place(target.paths[0]) if target.exact else "of the modules that match"

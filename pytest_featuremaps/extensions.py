@@ -70,6 +70,7 @@ class Extension(SingleFileSnapshotExtension):
     """
 
     _write_mode = WriteMode.BINARY
+    write_immediately = getattr(SingleFileSnapshotExtension, "write_immediately", False)
     options = Options()
     accept = ""
     title = ""

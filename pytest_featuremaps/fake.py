@@ -11,7 +11,6 @@ from weakref import WeakSet
 
 import torch
 from torch import nn
-from torch._guards import active_fake_mode
 from torch._ops import OpOverload
 from torch._subclasses import DynamicOutputShapeException, FakeTensorMode
 from torch._subclasses.fake_tensor import DataDependentOutputException, unset_fake_temporarily
@@ -57,7 +56,7 @@ def shapes_only() -> Iterator[None]:
             the layer. Numbers written in code, as in `torch.tensor([2, 2])` and
             `torch.linspace(0, 0.1, 12)`, are known and may be read.
     """
-    with fork_rng(devices=()), active_fake_mode() or _shared_mode():
+    with fork_rng(devices=()), _shared_mode():
         yield
 
 
@@ -103,7 +102,7 @@ class _Dispatch:
     ) -> object:
         __tracebackhide__ = True
         kwargs = kwargs or {}
-        if isinstance(func, OpOverload) and func is not _LIFT:
+        if func is not _LIFT:
             # Lifted is what was written in code. Without this, torch would compute
             # arithmetic between real tensors: BatchNorm would count its batches.
             args, kwargs = tree_map_only(torch.Tensor, partial(self._faked, func), (args, kwargs))
@@ -123,7 +122,7 @@ class _Dispatch:
         __tracebackhide__ = True
         if type(tensor) not in {torch.Tensor, nn.Parameter}:
             return tensor
-        if torch.Tag.inplace_view in func.tags:
+        if torch.Tag.inplace_view in getattr(func, "tags", ()):  # cond has none
             raise UnsupportedTensor(
                 f"In shapes_only, {func} would change the shape of a real tensor in place.\n"
                 "Make the tensor in the block, or use the operation that returns a new one."

@@ -41,6 +41,7 @@ class FeatureMap:
         self.kept = kept
         self._inputs = inputs
         self._grad: Kept | None = None
+        self._passes = 0
 
     @property
     def key(self) -> str:
@@ -106,7 +107,8 @@ class FeatureMap:
         """
         if self._inputs is None:
             raise CaptureError(
-                f"{self.place.title} was captured without its inputs.\nCapture it with inputs=True."
+                f"{self.place.title} was captured without its inputs.\n"
+                + self._way_to("inputs", "its inputs are")
             )
         return Inputs(self.place, self._inputs)
 
@@ -120,18 +122,39 @@ class FeatureMap:
             CaptureError: it was not recorded, or none has reached this map.
         """
         if self._grad is None:
-            asked = self.place.layer.grads
+            raise CaptureError(self._no_gradient())
+        if self._grad.stats is not None and self._passes > 1:
             raise CaptureError(
-                f"{self.place.title} has no gradient: no backward pass has reached it.\n"
-                "Call backward() on what depends on it, while it is captured and gradients are on."
-                if asked
-                else f"{self.place.title} was captured without gradients.\n"
-                "Capture it with grads=True."
+                f"{self.place.title} has the gradients of {self._passes} backward passes, and "
+                "their statistics do not add up.\n"
+                'Capture it with keep="values", or call backward() once.'
             )
         return FeatureMap(replace(self.place, part="grad"), self._grad)
 
+    def _no_gradient(self) -> str:
+        layer = self.place.layer
+        if not layer.grads:
+            return f"{self.place.title} was captured without gradients.\n" + self._way_to(
+                "grads", "its gradient is"
+            )
+        if layer.recomputed:
+            return (
+                f"{self.place.title} has no gradient: checkpointing ran it without gradients, and "
+                "again during backward().\nCall torch.utils.checkpoint with use_reentrant=False."
+            )
+        return (
+            f"{self.place.title} has no gradient: no backward pass has reached it.\n"
+            "Call backward() on what depends on it, while it is captured and gradients are on."
+        )
+
+    def _way_to(self, option: str, what: str) -> str:
+        if not self.layer.endswith("()"):
+            return f"Capture it with {option}=True."
+        return f"It is a functional call, of which only the value is recorded; {what} not."
+
     def add_grad(self, gradient: torch.Tensor) -> None:
         """Add a gradient that reached this map."""
+        self._passes += 1
         if self._grad is None or self._grad.tensor is None:
             self._grad = keep(gradient, self.place.layer.keep)
         else:
@@ -225,9 +248,15 @@ class FeatureMap:
     def not_finite(self) -> str:
         """Say how many values are NaN or infinite and where the first is; empty when none is.
 
+        Where only statistics were kept, the place is not known, and the largest number of
+        the dtype counts as infinite, as it does there.
+
         Raises:
             UnsupportedTensor: the tensor has no readable values.
         """
+        numbers = self.kept.stats
+        if numbers is not None:
+            return self._counted(numbers.nan_count, numbers.inf_count, numbers.count)
         self._require_values()
         values = self._widened()
         bad = ~torch.isfinite(values)
@@ -237,9 +266,16 @@ class FeatureMap:
         nans = int(torch.isnan(values).sum())
         place = tuple(bad.nonzero()[0].tolist())
         return (
-            f"{self.place.title} is not finite: {nans} NaN and {count - nans} infinite of "
-            f"{self.tensor.numel()} values.\n"
-            f"  the first at index {place} of shape {self.shape}"
+            self._counted(nans, count - nans, self.tensor.numel())
+            + f"\n  the first at index {place} of shape {self.shape}"
+        )
+
+    def _counted(self, nans: int, infinite: int, count: int) -> str:
+        if not nans + infinite:
+            return ""
+        return (
+            f"{self.place.title} is not finite: {nans} NaN and {infinite} infinite of "
+            f"{count} values."
         )
 
     def image(
@@ -293,7 +329,7 @@ class FeatureMap:
         whole = self.mosaic(sample=sample)
         paths = [folder / f"channel_{number}.png" for number in whole.channels]
         for number, path in zip(whole.channels, paths, strict=True):
-            _pick(whole, [number]).image(scale).save(path)
+            rendering.pick(whole, [number]).image(scale).save(path)
         return paths
 
     def mosaic(
@@ -316,21 +352,11 @@ class FeatureMap:
             IndexError: there is no such sample or channel.
         """
         planes = self._planes(sample)
-        numbers = tuple(range(len(planes)) if channels is None else channels)
-        for number in numbers:
-            if not 0 <= number < len(planes):
-                raise IndexError(
-                    f"{self.place.title} has no channel {number}: it has {len(planes)}, from 0."
-                )
-        if like is not None and like.channels == numbers:
-            return rendering.render(
-                planes[list(numbers)],
-                channels=numbers,
-                low=like.low,
-                high=like.high,
-                layer_max=like.layer_max,
-            )
-        return _pick(rendering.render(planes), numbers)
+        try:
+            return rendering.render_channels(planes, channels, like)
+        except IndexError as error:
+            reason = str(error)
+        raise IndexError(f"{self.place.title}: {reason}.")
 
     def _planes(self, sample: int) -> npt.NDArray[Any]:
         """Return one sample as an array (channels, rows, columns)."""
@@ -365,6 +391,8 @@ class FeatureMap:
         return FeatureMap(self.place, keep(self.tensor.narrow(axis, sample, 1)))
 
     def _require_values(self) -> None:
+        if self.kept.obstacle:
+            raise UnsupportedTensor(f"{self.place.title}: {self.kept.obstacle}")
         try:
             chunks.readable(self.tensor)
         except UnsupportedTensor as error:
@@ -438,14 +466,3 @@ def _drawable(one: FeatureMap) -> npt.NDArray[Any]:
 
 def _spaced(sizes: str | tuple[int, ...]) -> str:
     return (sizes if isinstance(sizes, str) else " ".join(map(str, sizes))) or "a scalar"
-
-
-def _pick(mosaic: rendering.Mosaic, numbers: Sequence[int]) -> rendering.Mosaic:
-    chosen = list(numbers)
-    return replace(
-        mosaic,
-        tiles=mosaic.tiles[chosen],
-        channels=tuple(chosen),
-        low=mosaic.low[chosen],
-        high=mosaic.high[chosen],
-    )

@@ -13,7 +13,11 @@ from typing import Any, Self
 
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
+from torch._C import _len_torch_function_stack
+from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
+
+_POP: Callable[[], TorchFunctionMode] = _pop_mode
+_PUSH: Callable[[TorchFunctionMode], None] = _push_mode
 
 
 class FunctionalCalls(TorchFunctionMode):
@@ -80,10 +84,14 @@ class FunctionalCalls(TorchFunctionMode):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Leaving takes the last mode off, which is another one where someone left it on.
+        del kind, error, trace
         self._watching = False
-        leave: Callable[..., object] = super().__exit__
-        leave(kind, error, trace)
+        # A mode that someone left on stands above this one, and stays.
+        above = []
+        while _len_torch_function_stack() and (mode := _POP()) is not self:
+            above.append(mode)
+        for mode in reversed(above):
+            _PUSH(mode)
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import torch
@@ -40,7 +42,7 @@ class Hooks:
         self._sketched = sketched
         self.released = False
         self._lock = threading.Lock()
-        self._entered: list[tuple[dict[str, Any], Taken]] = []
+        self._entered: dict[int, Taken] = {}
         self._handles: list[RemovableHandle] = []
         try:
             if layer.inputs:
@@ -65,9 +67,15 @@ class Hooks:
         if errors:
             raise errors[0]
 
-    def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not self._watches(module) or in_backward() or is_traced():
+    def _before(
+        self,
+        module: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any] = MappingProxyType({}),  # left out where a hook was moved
+    ) -> None:
+        if not self._watches(module) or in_backward():
             return
+        self._entered.pop(_this_call(), None)
         try:
             taken = {
                 name: {leaf: self._keep(one) for leaf, one in tensors(value)}
@@ -76,19 +84,19 @@ class Hooks:
         except Exception as error:  # noqa: BLE001 - never raised through the user's forward
             self._layer.problem = describe(error)
         else:
-            self._entered.append((kwargs, taken))
+            self._entered[_this_call()] = taken
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], *rest: Any) -> None:  # noqa: ANN401
         del args
         log = self._log()
-        if log is None or not self._watches(module) or is_traced():
+        if log is None or not self._watches(module):
             return
         layer = self._layer
         if in_backward():
             # Checkpointing runs a forward again to save memory; it was recorded before.
             layer.recomputed += 1
             return
-        taken = self._taken(rest[0]) if layer.inputs else None
+        taken = self._entered.pop(_this_call(), {}) if layer.inputs else None
         with self._lock:
             call = layer.calls
             layer.calls += 1
@@ -114,18 +122,6 @@ class Hooks:
         return not self.released and (
             module is self._module() or getattr(module, "_is_replica", False) is True
         )
-
-    def _taken(self, kwargs: dict[str, Any]) -> Taken:
-        """Return the inputs that were seen as this call began.
-
-        A call's dictionary of keyword arguments is its own, and so tells it from calls
-        that raised, which left theirs behind.
-        """
-        for number in reversed(range(len(self._entered))):
-            if self._entered[number][0] is kwargs:
-                return self._entered.pop(number)[1]
-        # A hook of the user's gave the call other arguments after ours had looked.
-        return self._entered.pop()[1] if self._entered else {}
 
     def _keep(self, tensor: torch.Tensor) -> Kept:
         layer = self._layer
@@ -160,7 +156,16 @@ class _Hook:
         self._call = call
 
     def __call__(self, *args: Any) -> None:  # noqa: ANN401 - what torch passes
-        self._call(*args)
+        if not is_traced():
+            self._call(*args)
+
+    @property
+    def __name__(self) -> str:
+        # The first thing that torch.jit.script asks of a hook, which it would compile.
+        raise AttributeError(
+            "a module cannot be scripted while it is captured: script it before, or after the "
+            "recording has ended"
+        )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., None]:
         return inert
@@ -199,7 +204,25 @@ def in_backward() -> bool:
 
 def is_traced() -> bool:
     """Tell whether the forward is being traced or exported, where a copy would be recorded too."""
-    return torch._C._get_tracing_state() is not None or torch.compiler.is_exporting()
+    return _is_exporting() or torch._C._get_tracing_state() is not None
+
+
+def _this_call() -> int:
+    """Return a number that the hooks before and after one call share, and no other running call.
+
+    It is the identity of the frame that runs both. So calls that raised, or whose arguments
+    another hook replaced, are told from one another. What a call that raised leaves behind is
+    overwritten by the next one that has its number. Code that is compiled with the hooks in it
+    knows no frames.
+    """
+    return 0 if torch.compiler.is_compiling() else id(sys._getframe(3))
+
+
+_is_exporting: Callable[[], bool] = getattr(
+    torch.compiler,
+    "is_exporting",
+    torch.compiler.is_compiling,  # the former is new in torch 2.7
+)
 
 
 def describe(error: Exception) -> str:

@@ -8,8 +8,9 @@ import torch
 
 from pytest_featuremaps.errors import UnsupportedTensor
 from pytest_featuremaps.keys import Keep
-from pytest_featuremaps.sketch import Sketch, sketch
-from pytest_featuremaps.stats import Stats, summarise
+from pytest_featuremaps.reducing import reduce
+from pytest_featuremaps.sketch import Sketch, digest, sketch
+from pytest_featuremaps.stats import Stats
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +25,8 @@ class Kept:
         tensor: its values, as an independent copy; None unless values are kept.
         stats: its statistics, where they were taken in the hook.
         sketch: its sketch, likewise; None for integers and bool.
+        digest: the digest of integers and bool, likewise: they are compared exactly.
+        obstacle: why statistics could not be taken in the hook; empty otherwise.
     """
 
     how: Keep
@@ -33,6 +36,8 @@ class Kept:
     tensor: torch.Tensor | None = None
     stats: Stats | None = None
     sketch: Sketch | None = None
+    digest: str | None = None
+    obstacle: str = ""
 
 
 def keep(
@@ -45,22 +50,52 @@ def keep(
         how: `"values"` copies it; `"stats"` reduces it and keeps no tensor; `"shapes"`
             keeps neither.
         axis: the axis to take statistics along as well, when they are taken.
-        sketched: whether statistics come with a sketch.
+        sketched: whether statistics come with a sketch, or a digest of integers and bool.
+
+    Raises:
+        UnsupportedTensor: the tensor has no one shape of its own.
     """
+    tensor = _own(tensor)
     facts = (how, tuple(tensor.shape), tensor.dtype, tensor.device)
     if how == "values":
-        return Kept(*facts, tensor=independent(tensor))
+        return Kept(*facts, tensor=_own(independent(tensor)))
     if how == "shapes":
         return Kept(*facts)
     with torch.no_grad():
         try:
-            numbers = summarise(tensor, axis)
-        except UnsupportedTensor:
+            numbers = reduce(tensor, axis)
+        except UnsupportedTensor as error:
             # Asking for the numbers is what says why there are none.
-            return Kept(*facts)
+            return Kept(*facts, obstacle=str(error))
         rounded = tensor.is_floating_point() or tensor.is_complex()
         drawn = sketch(tensor) if sketched and rounded else None
-    return Kept(*facts, stats=numbers, sketch=drawn)
+        hashed = digest(tensor) if sketched and not rounded else None
+    return Kept(*facts, stats=numbers, sketch=drawn, digest=hashed)
+
+
+def _own(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor without what `torch.func` wraps around it while a transform runs.
+
+    Raises:
+        UnsupportedTensor: what is left is no tensor with a shape of its own.
+    """
+    if tensor.is_nested and tensor.layout is torch.strided:
+        raise UnsupportedTensor(
+            "a nested tensor's samples differ in size, so it has no one shape: pad it with "
+            "torch.nested.to_padded_tensor, or build the nn.TransformerEncoder that makes it "
+            "with enable_nested_tensor=False"
+        )
+    if not torch._C._are_functorch_transforms_active():
+        return tensor
+    wrappers = torch._C._functorch
+    while wrappers.is_functorch_wrapped_tensor(tensor):
+        if wrappers.is_batchedtensor(tensor):
+            raise UnsupportedTensor(
+                "inside torch.vmap a tensor stands for one sample of many and cannot be kept: "
+                "call the model on the whole batch"
+            )
+        tensor = wrappers.get_unwrapped(tensor)
+    return tensor
 
 
 def independent(tensor: torch.Tensor) -> torch.Tensor:

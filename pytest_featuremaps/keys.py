@@ -37,6 +37,7 @@ class Layer:
         layout: the layout that was declared for its maps, if any.
         calls: its calls since the last `clear()`.
         ran: whether it ever ran.
+        recorded: whether it ever gave a feature map.
         recomputed: its calls during backward, which repeat earlier ones and are left out.
         problem: why an output of it could not be recorded; empty when all were.
         families: the names of the module's class and of those it derives from.
@@ -55,6 +56,7 @@ class Layer:
     layout: str | None = None
     calls: int = 0
     ran: bool = False
+    recorded: bool = False
     recomputed: int = 0
     problem: str = ""
     families: tuple[str, ...] = ()
@@ -120,7 +122,7 @@ class Place:
     def _suffix(self) -> str:
         # A module's name may itself look like the end of a key; naming the call as well
         # keeps the two apart.
-        many = self.layer.calls > 1 or any(sign in self.layer.path for sign in "#[(")
+        many = self.layer.calls > 1 or any(sign in self.layer.path for sign in "#[")
         call = f"#{self.call}" if many else ""
         leaf = brackets(self.leaf) if self.siblings > 1 else ""
         return call + leaf + (f".{self.part}" if self.part else "")

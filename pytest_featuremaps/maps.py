@@ -10,7 +10,7 @@ from typing import TypeGuard
 from pytest_featuremaps.errors import AmbiguousKey, CaptureError, MissingMap, UnsupportedTensor
 from pytest_featuremaps.feature_map import FeatureMap
 from pytest_featuremaps.keys import Layer, Where
-from pytest_featuremaps.paths import Paths
+from pytest_featuremaps.paths import ROOT, Paths
 from pytest_featuremaps.targets import Target
 from pytest_featuremaps.wording import listed
 
@@ -47,6 +47,8 @@ class Log:
 
     def add(self, maps: Sequence[FeatureMap]) -> None:
         """Append the maps of one finished call."""
+        for one in maps:
+            one.place.layer.recorded = True
         self.maps.extend(maps)
         self.version += 1
 
@@ -56,6 +58,7 @@ class Log:
         self.version += 1
         for where, layer in self.layers.items():
             layer.calls = calls.get(where, 0)
+            layer.problem, layer.recomputed = "", 0
 
 
 class FeatureMaps(Mapping[str, FeatureMap]):
@@ -171,10 +174,12 @@ class FeatureMaps(Mapping[str, FeatureMap]):
         layers = self._layers().values()
         silent = [layer.name for layer in layers if not layer.ran]
         again = [layer.name for layer in layers if layer.recomputed]
-        unread = [f"{layer.name} ({layer.problem})" for layer in layers if layer.problem]
+        problems = dict.fromkeys(layer.problem for layer in layers if layer.problem)
         lines += [f"did not run: {listed(silent)}"] if silent else []
         lines += [f"calls during backward left out: {listed(again)}"] if again else []
-        lines += [f"could not be recorded: {listed(unread)}"] if unread else []
+        for problem in problems:
+            unread = [layer.name for layer in layers if layer.problem == problem]
+            lines.append(f"could not be recorded: {listed(unread)} ({problem})")
         return "\n".join([*lines, *(f"note: {text}" for text in self._log.notes)])
 
     def _layers(self) -> dict[Where, Layer]:
@@ -202,6 +207,8 @@ class FeatureMaps(Mapping[str, FeatureMap]):
         model, path = where
         bare = pattern.removeprefix(f"{model}:")
         paths = self._log.paths[model]
+        if bare.endswith("()"):
+            return path == bare or _means_call(bare, path, paths)
         return path in {bare, paths.find(bare)} or path in paths.match(bare)
 
     def _key(self, one: FeatureMap) -> str:
@@ -247,6 +254,13 @@ class FeatureMaps(Mapping[str, FeatureMap]):
         return f"There is no feature map {key!r}{why}.\nRecorded are: {listed(self)}."
 
 
+def _means_call(pattern: str, path: str, paths: Paths) -> bool:
+    """Tell whether `**.relu()` means a functional call: the op is the same, the owner matches."""
+    owners, _, op = pattern.rpartition(".")
+    owner, _, called = path.rpartition(".")
+    return op == called and (owner or ROOT) in {paths.find(owners), *paths.match_owners(owners)}
+
+
 def _is_text(key: object) -> TypeGuard[str]:
     return isinstance(key, str)
 
@@ -260,7 +274,7 @@ def _row(key: str, one: FeatureMap) -> tuple[str, ...]:
     words = (key, one.module_type, "×".join(map(str, one.shape)) or "scalar", dtype)
     try:
         numbers = one.stats
-    except UnsupportedTensor:
+    except (UnsupportedTensor, CaptureError):
         return (*words, "–", "–", "–", "–", "–")
     moments = (numbers.mean, numbers.std, numbers.min, numbers.max)
     zeros = f"{100 * numbers.zero_fraction:.1f}%"

@@ -47,7 +47,7 @@ def line(key: str, one: FeatureMap, *, sample: int | None = None) -> Line:
     if one.kept.how == "values":
         return _with_numbers(facts, *_numbers(chosen.tensor), digest(chosen.tensor))
     if one.kept.stats is not None:
-        return _with_numbers(facts, one.kept.stats, one.kept.sketch, None)
+        return _with_numbers(facts, one.kept.stats, one.kept.sketch, one.kept.digest)
     return facts
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TypeGuard
 
 import torch
@@ -40,9 +42,38 @@ def refusal(value: object) -> str:
     return ""
 
 
-def compiler_is_loaded() -> bool:
-    """Tell whether anything may be compiled; a function that calls a model is not seen from it."""
-    return "torch._dynamo" in sys.modules
+class _Compiler:
+    """Whether compiled code runs, which runs no hooks: one switch for the whole process.
+
+    Recordings may end in any order, in several threads. The first one turns the switch, and
+    the last one turns it back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._before = ExitStack()
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """Run eager code until the block ends; nothing where no compiler is loaded."""
+        if "torch._dynamo" not in sys.modules:
+            yield
+            return
+        with self._lock:
+            if not self._users:
+                self._before.enter_context(torch.compiler.set_stance("force_eager"))
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    self._before.close()
+
+
+COMPILER = _Compiler()
 
 
 def compiled_parts(model: nn.Module) -> bool:

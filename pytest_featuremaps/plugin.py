@@ -6,7 +6,7 @@ loaded into every run of its environment.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MARK = "capture"
 MAPS = "feature_maps"
 SNAPSHOT = "feature_snapshot"
+SHAPES = "shapes_only"
 MODEL = "featuremaps_model"
 
 _MARK_OPTIONS = (
@@ -110,6 +111,23 @@ def feature_maps(request: pytest.FixtureRequest) -> Recording:
 
 
 @pytest.fixture
+def shapes_only() -> Iterator[None]:
+    """Tensors without values for the whole test, so that a model of any size builds and runs.
+
+    It is set up first: the model's fixture builds a model of shapes, and the test runs it.
+
+        @pytest.mark.capture("**.q_proj")
+        def test_llama(shapes_only, model, input_ids, feature_maps):
+            model(input_ids)
+            feature_maps["layers.0.q_proj"].assert_shape("N L 8192")
+    """
+    from pytest_featuremaps.fake import shapes_only
+
+    with shapes_only():
+        yield
+
+
+@pytest.fixture
 def feature_snapshot(request: pytest.FixtureRequest) -> FeatureSnapshot:
     """The committed baseline of this test, to compare feature maps with.
 
@@ -182,6 +200,8 @@ def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
     """Put the hooks on right after the model's fixture, before what depends on it."""
+    if SHAPES in request.fixturenames and fixturedef.scope != "function":
+        return (yield from _with_values())
     capturing = request.config.stash.get(_CAPTURING, None)
     if capturing is None:
         return (yield)
@@ -248,6 +268,14 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
     return None
 
 
+def _with_values() -> Generator[None, object, object]:
+    """Set up a fixture that outlives the test with real tensors, for the tests that come after."""
+    from pytest_featuremaps.fake import suspended
+
+    with suspended():
+        return (yield)
+
+
 def _capturing(item: pytest.Item) -> _Capturing:
     if _CAPTURING not in item.stash:
         item.stash[_CAPTURING] = _Capturing(item)
@@ -270,11 +298,14 @@ def _fixture_names(item: pytest.Item) -> list[str]:
 
 
 def _order_fixtures(item: pytest.Item) -> None:
-    """Move `feature_maps` to right after the last model among the test's fixtures.
+    """Move `shapes_only` to the front, and `feature_maps` to right after the last model.
 
     A fixture of wider scope that runs a model's forward would come before it otherwise.
     """
     names = _fixture_names(item)
+    if SHAPES in names:
+        names.remove(SHAPES)
+        names.insert(0, SHAPES)
     default = item.config.getini(MODEL)
     models = {mark.kwargs.get("model", default) for mark in item.iter_markers(MARK)}
     places = [number for number, name in enumerate(names) if name in models]

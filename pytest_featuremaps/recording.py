@@ -11,18 +11,19 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from pytest_featuremaps import silence
 from pytest_featuremaps.calls import Calls
 from pytest_featuremaps.errors import CaptureError, UnsupportedTensor
 from pytest_featuremaps.feature_map import FeatureMap
+from pytest_featuremaps.functional import turns_off_fast_path
 from pytest_featuremaps.hooks import Hooks, Probe, sweep
 from pytest_featuremaps.keys import KEEPS, Keep, Layer, Where
 from pytest_featuremaps.layouts import slip
 from pytest_featuremaps.maps import FeatureMaps, Log
-from pytest_featuremaps.models import compiled_parts, compiler_is_loaded, fused_layers, refusal
+from pytest_featuremaps.models import COMPILER, compiled_parts, fused_layers, refusal
 from pytest_featuremaps.paths import ROOT, Survey, survey
 from pytest_featuremaps.sketch import digest
 from pytest_featuremaps.targets import Resolved, Target, resolve
@@ -65,8 +66,7 @@ class Moment:
     """What a recording held at one time, to go back to."""
 
     maps: tuple[FeatureMap, ...]
-    calls: Mapping[Where, int]
-    ran: frozenset[Where]
+    layers: Mapping[Where, Layer]
     demands: int
 
 
@@ -92,6 +92,7 @@ class Recording(FeatureMaps):
         self._models: dict[str, weakref.ref[nn.Module]] = {}
         self._labels: set[str] = set()
         self._hooks: dict[Where, Hooks] = {}
+        self._captured: dict[Where, weakref.ref[nn.Module]] = {}
         self._probes: dict[Where, Probe] = {}
         self._demands: list[tuple[str, Resolved]] = []
         self._calls = Calls(self._log, self._labels, intercepting=intercepting)
@@ -145,7 +146,7 @@ class Recording(FeatureMaps):
         known = survey(model)
         resolved = resolve(known, targets, where)
         self._register(label, known, resolved, wish)
-        self._note_observer_effects(model, known, {path for one in resolved for path in one.paths})
+        self._note_observer_effects(model, known, resolved)
         self._log.paths[label] = known.paths
         self._models[label] = weakref.ref(model)
         self._labels.add(label)
@@ -161,6 +162,8 @@ class Recording(FeatureMaps):
         """Take the hooks off one model, and forget its maps; nothing if there is none."""
         self._remove({where for where in self._log.layers if where[0] == name})
         self._calls.forget(name)
+        for where in [where for where in self._probes if where[0] == name]:
+            self._probes.pop(where).remove()
         self._models.pop(name, None)
         self._log.paths.pop(name, None)
         self._labels.discard(name)
@@ -175,20 +178,21 @@ class Recording(FeatureMaps):
         layers = self._log.layers
         return Moment(
             tuple(self._log.maps),
-            {where: layer.calls for where, layer in layers.items()},
-            frozenset(where for where, layer in layers.items() if layer.ran),
+            {where: replace(layer) for where, layer in layers.items()},
             len(self._demands),
         )
 
     def rewind(self, moment: Moment) -> None:
         """Hold again what was recorded at a moment; what was attached since comes off."""
-        for label in self._labels - {label for label, _ in moment.calls}:
+        for label in self._labels - {label for label, _ in moment.layers}:
             self.detach(label)
-        self._remove(set(self._log.layers) - set(moment.calls))
+        self._remove(set(self._log.layers) - set(moment.layers))
         self._demands = self._demands[: moment.demands]
-        self._log.replace(moment.maps, moment.calls)
+        self._log.replace(moment.maps, {where: one.calls for where, one in moment.layers.items()})
         for where, layer in self._log.layers.items():
-            layer.ran = where in moment.ran
+            before = moment.layers[where]
+            layer.ran, layer.recorded = before.ran, before.recorded
+            layer.recomputed, layer.problem = before.recomputed, before.problem
 
     def silence(self) -> str:
         """Say which required targets did not run, why, and what did; empty when all ran."""
@@ -269,7 +273,10 @@ class Recording(FeatureMaps):
             if where in self._hooks:
                 self._hooks[where].remove()
             self._hooks[where] = hooks
+            self._captured[where] = weakref.ref(known.modules[layer.path])
             self._log.layers[where] = layer
+        for one in self._log.maps:  # those of a layer that was captured before stay its own
+            one.place = replace(one.place, layer=self._log.layers[one.place.layer.where])
 
     def _layer(self, label: str, path: str, module: nn.Module, wish: Wish) -> Layer:
         """Return the layer of a module, as rich as this wish and those before it ask."""
@@ -284,7 +291,9 @@ class Recording(FeatureMaps):
             channels=joined.channels,
             layout=joined.layout,
             families=tuple(one.__name__ for one in type(module).__mro__),
-            weights=partial(_weights, weakref.ref(module), _versions(module)),
+            weights=partial(_weights, weakref.ref(module), _versions(module))
+            if before is None
+            else before.weights,
         )
 
     def _remove(self, chosen: set[Where]) -> None:
@@ -308,7 +317,7 @@ class Recording(FeatureMaps):
         if target.op:
             return self._calls.silent(label, target)
         layers = [self._log.layers[label, path] for path in target.paths]
-        if any(layer.ran and not layer.problem for layer in layers):
+        if any(layer.recorded and not layer.problem for layer in layers):
             return ""
         asked = f"capture({target.text})"
         if target.exact:
@@ -316,24 +325,33 @@ class Recording(FeatureMaps):
             title = f"{layer.name!r} ({layer.module_type})"
             return f"{asked}: {title} {_outcome(layer)}: {self.explain(layer)}."
         names = listed([layer.name for layer in layers], most=6)
-        reason = silence.why_no_match(self._ran(label))
-        return f"{asked}: none of the {len(layers)} modules it matches ran: {names}{reason}."
+        outcome = "has a feature map" if any(map(_left_no_map, layers)) else "ran"
+        reasons = {self.explain(layer) for layer in layers}
+        reason = reasons.pop() if len(reasons) == 1 else silence.why_no_match(self._ran(label))
+        why = f": {reason}" if reason else ""
+        return f"{asked}: none of the {len(layers)} modules it matches {outcome}: {names}{why}."
 
     def explain(self, layer: Layer) -> str:
         """Say why a layer has no feature map, as far as that can be known."""
         model = self._models[layer.model]()
-        return silence.why(layer, survey(model) if model else None, self._ran(layer.model))
+        captured = self._captured.get(layer.where, _nothing)()
+        known = survey(model) if model else None
+        return silence.why(layer, known, self._ran(layer.model), captured)
 
     def _ran(self, label: str) -> set[str]:
         return {path for (name, path), one in self._probes.items() if name == label and one.ran}
 
-    def _note_observer_effects(self, model: nn.Module, known: Survey, wanted: set[str]) -> None:
-        """Say what hooks change, and switch torch.compile off, whose code runs none."""
-        fused = fused_layers(known, wanted)
-        if fused:
-            self._log.note(f"hooks turn the fused fast path off: {listed(fused)}")
-        if compiler_is_loaded():
-            self._eager.enter_context(torch.compiler.set_stance("force_eager"))
+    def _note_observer_effects(
+        self, model: nn.Module, known: Survey, resolved: Sequence[Resolved]
+    ) -> None:
+        """Say what recording changes, and switch torch.compile off, whose code runs no hooks."""
+        hooked = {path for one in resolved if not one.op for path in one.paths}
+        slow = fused_layers(known, hooked)
+        if any(one.op for one in resolved):
+            slow += turns_off_fast_path(known.modules)
+        if slow:
+            self._log.note(f"these run without their fused fast path: {listed(set(slow))}")
+        self._eager.enter_context(COMPILER.off())
         if compiled_parts(model):
             self._log.note("torch.compile is off while feature maps are recorded")
 
@@ -362,18 +380,21 @@ def capture(
     Arguments and errors are those of `Recording.attach`.
     """
     recording = Recording()
-    recording.attach(
-        model,
-        *targets,
-        where=where,
-        keep=keep,
-        inputs=inputs,
-        grads=grads,
-        channels=channels,
-        layout=layout,
-        required=required,
-        name=name,
-    )
+    with ExitStack() as undo:
+        undo.callback(recording.close)
+        recording.attach(
+            model,
+            *targets,
+            where=where,
+            keep=keep,
+            inputs=inputs,
+            grads=grads,
+            channels=channels,
+            layout=layout,
+            required=required,
+            name=name,
+        )
+        undo.pop_all()
     return recording
 
 
@@ -388,7 +409,15 @@ def _check(wish: Wish) -> None:
 
 
 def _outcome(layer: Layer) -> str:
-    return "has no feature map" if layer.calls or layer.problem else "did not run"
+    return "has no feature map" if _left_no_map(layer) else "did not run"
+
+
+def _left_no_map(layer: Layer) -> bool:
+    return bool(layer.calls or layer.problem)
+
+
+def _nothing() -> None:
+    """Stand for a reference to nothing."""
 
 
 def _explain(recording: weakref.ref[Recording], layer: Layer) -> str:
@@ -399,7 +428,9 @@ def _explain(recording: weakref.ref[Recording], layer: Layer) -> str:
 def _versions(module: nn.Module) -> int:
     """Return a number that grows whenever a parameter or buffer is changed in place."""
     own = [*module.parameters(), *module.buffers()]
-    return sum(0 if one.is_inference() else one._version for one in own)
+    # What a lazy module has not made yet refuses every question.
+    known = [one for one in own if not is_lazy(one) and not one.is_inference()]
+    return sum(one._version for one in known)
 
 
 def _weights(module: weakref.ref[nn.Module], versions: int) -> str | None:

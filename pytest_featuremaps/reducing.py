@@ -73,11 +73,10 @@ def reduce(tensor: torch.Tensor, channel_axis: int | None = None) -> Stats:
 
 
 def _in_memory_order(values: torch.Tensor) -> torch.Tensor:
-    """Turn the axes into the order of memory, if that makes the tensor contiguous."""
+    """Turn the axes into the order of memory: without gaps, the tensor is contiguous then."""
     if values.is_contiguous():
         return values
-    turned = values.permute(sorted(range(values.dim()), key=values.stride, reverse=True))
-    return turned if turned.is_contiguous() else values
+    return values.permute(sorted(range(values.dim()), key=values.stride, reverse=True))
 
 
 class _Sums(NamedTuple):

@@ -6,7 +6,6 @@ import inspect
 import re
 from collections.abc import Collection
 
-import torch
 from torch import nn
 
 from pytest_featuremaps.keys import Layer
@@ -28,38 +27,53 @@ def owner(known: Survey, path: str) -> str:
     return ROOT
 
 
-def why(layer: Layer, known: Survey | None, ran: Collection[str]) -> str:
+def why(
+    layer: Layer, known: Survey | None, ran: Collection[str], captured: nn.Module | None = None
+) -> str:
     """Say why a module has no feature map.
 
     Args:
         layer: the captured module.
         known: its model; None when that is gone.
         ran: the paths of the modules that are known to have run.
+        captured: the module that the hooks are on, as far as it is alive.
     """
+    if after := _by_its_calls(layer):
+        return after
+    if known is None or layer.path not in known.modules:
+        return "it was never called while it was captured"
+    now = known.modules[layer.path]
+    if captured is not None and captured is not now:
+        return (
+            f"the model has another module in its place now ({type(now).__name__}); capture after "
+            "the model was changed"
+        )
+    return _by_its_kind(layer, known) or _by_its_owner(layer, known, ran)
+
+
+def why_no_match(ran: Collection[str]) -> str:
+    """Say why none of a pattern's modules ran, whatever each one's reason is; empty if unknown."""
+    return "" if ROOT in ran else _NOT_CALLED
+
+
+def _by_its_calls(layer: Layer) -> str:
     if layer.problem:
         return f"it ran, but its output could not be recorded: {layer.problem}"
     if layer.calls:
         return "it ran, but its output held no tensor"
     if layer.recomputed:
         return "it only ran during backward(), where checkpointing repeats a forward"
-    if layer.ran:
-        return "it has not run since the last clear()"
-    if known is None or layer.path not in known.modules:
-        return "it was never called while it was captured"
-    return _by_its_kind(layer, known) or _by_its_owner(layer, known, ran)
-
-
-def why_no_match(ran: Collection[str]) -> str:
-    """Say why none of a pattern's modules ran; empty where the model did run."""
-    return "" if ROOT in ran else f" ({_NOT_CALLED})"
+    return "it has not run since the last clear()" if layer.ran else ""
 
 
 def _by_its_kind(layer: Layer, known: Survey) -> str:
     module = known.modules[layer.path]
-    if isinstance(module, nn.ModuleList | nn.ModuleDict) or not is_called(module):
+    if not is_called(module):
         return (
             f"a {layer.module_type} holds modules and is never called itself; "
             f"capture what it holds, such as '{layer.path}.*'"
+            if any(True for _ in module.children())
+            else f"a {layer.module_type} without a forward of its own is never called"
         )
     above = known.modules[owner(known, layer.path)]
     if isinstance(above, nn.MultiheadAttention) and layer.path.endswith("out_proj"):
@@ -67,8 +81,6 @@ def _by_its_kind(layer: Layer, known: Survey) -> str:
             "MultiheadAttention uses the weights of its out_proj and never calls it; "
             "capture the MultiheadAttention"
         )
-    if isinstance(above, torch.jit.ScriptModule):
-        return "it is part of a scripted module, inside which no hook runs"
     return ""
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-
 from torch._C import DisableTorchFunction
 
 from pytest_featuremaps.chunks import infinite_from, read_flat, readable, scale_to_square
@@ -85,11 +85,11 @@ def _sketch(values: torch.Tensor) -> Sketch:
     scale = _scale(values, limit)
     sums, squares, codes = np.zeros(BUCKETS), 0.0, None
     # Signs widened into one buffer: torch would otherwise widen them into a new one each time.
-    signed_by = _buffer(values.numel())
+    signed_by, square = map(torch.from_numpy, (_scratch.signs, _scratch.squares))
     for index, chunk in enumerate(_chunks(values)):
         size = len(chunk)
         signed_by[:size].copy_(_chunk_signs(index)[:size])
-        total = _total_square(chunk)
+        total = _total_square(chunk, square)
         # Less than the square of one value that is to be taken out: there is none. The factor
         # makes up for rounding; a NaN fails every comparison.
         if scale != 1.0 or not total < 0.999 * limit * limit:
@@ -97,7 +97,7 @@ def _sketch(values: torch.Tensor) -> Sketch:
             if strange is not None:
                 sums_of = _bucket_sums(strange.mul_(signed_by[:size]))
                 codes = (0 if codes is None else codes) + sums_of
-            total = _total_square(chunk.mul_(scale))
+            total = _total_square(chunk.mul_(scale), square)
         sums += _bucket_sums(chunk.mul_(signed_by[:size]))
         squares += total
     count = values.numel()
@@ -106,11 +106,10 @@ def _sketch(values: torch.Tensor) -> Sketch:
     return Sketch(_integers(units), rms / scale, count, None if codes is None else _integers(codes))
 
 
-def _total_square(chunk: torch.Tensor) -> float:
-    rows = chunk.view(-1, min(len(chunk), _PERIOD))
+def _total_square(chunk: torch.Tensor, buffer: torch.Tensor) -> float:
+    squares = torch.mul(chunk, chunk, out=buffer[: len(chunk)])
     # torch gives each row to one thread: no sum depends on how many there are.
-    norms = torch.linalg.vector_norm(rows, dim=1).numpy()
-    return math.fsum(norms * norms)
+    return math.fsum(squares.view(-1, min(len(chunk), _PERIOD)).sum(1).tolist())
 
 
 def digest(tensor: torch.Tensor) -> str:
@@ -191,16 +190,29 @@ def _chunks(values: torch.Tensor) -> Iterator[torch.Tensor]:
     The last chunk is filled up with zeros, which no sum sees.
     """
     count = values.numel()
-    buffer = _buffer(count)
+    buffer = torch.from_numpy(_scratch.values)
     for start in range(0, count, _CHUNK):
         size = min(count - start, _CHUNK)
         read_flat(buffer[:size], values, start)
-        buffer[size:].zero_()
-        yield buffer[: _whole_periods(size)]
+        padded = _whole_periods(size)
+        buffer[size:padded].zero_()
+        yield buffer[:padded]
 
 
-def _buffer(count: int) -> torch.Tensor:
-    return torch.empty(min(_whole_periods(count), _CHUNK), dtype=torch.float64, device="cpu")
+class _Scratch(threading.local):
+    """Room for one chunk, per thread and kept: fresh memory costs more than the sums do.
+
+    The arrays are NumPy's, so that a tensor made of one belongs to the mode (inference or not) it
+    is used in.
+    """
+
+    def __init__(self) -> None:
+        self.values = np.empty(_CHUNK)
+        self.signs = np.empty(_CHUNK)
+        self.squares = np.empty(_CHUNK)
+
+
+_scratch = _Scratch()
 
 
 def _whole_periods(size: int) -> int:
@@ -234,14 +246,14 @@ def _take_out(chunk: torch.Tensor, limit: float) -> torch.Tensor | None:
 def _bucket_sums(signed: torch.Tensor) -> NDArray[np.float64]:
     """Sum a chunk per bucket.
 
-    NumPy adds whole rows, one after the other: the same additions in the same order on every
-    machine, with any number of threads.
+    torch folds a long one, on all its threads: a gap in which only NumPy works puts the others to
+    sleep, and waking them takes longer than the sum. Their number may show in the last digit of a
+    float64, far below the unit that is stored.
     """
-    sums: NDArray[np.float64] = signed.numpy()
-    if len(sums) > _PERIOD:
-        sums = sums.reshape(-1, _PERIOD).sum(axis=0)
-    folded: NDArray[np.float64] = sums.reshape(-1, BUCKETS).sum(axis=0)
-    return folded
+    if len(signed) > _PERIOD:
+        signed = signed.view(-1, _PERIOD).sum(0)
+    sums: NDArray[np.float64] = signed.numpy().reshape(-1, BUCKETS).sum(axis=0)
+    return sums
 
 
 def _integers(values: NDArray[np.float64]) -> tuple[int, ...]:

@@ -153,6 +153,10 @@ class FeatureSnapshot:
             # syrupy before 7.0 compares with the name as it was before it was encoded.
             warnings.filterwarnings("ignore", message=r"\s*Can not relate snapshot location")
             equal = snapshot(name=suffix or None) == data
+            if not extension.write_immediately:
+                # syrupy before 6.0 would write at the end of the run, where nobody is told of
+                # an error any more.
+                snapshot.session.flush_snapshot_write_queue()
         result = snapshot.executions[len(snapshot.executions) - 1]
         if result.exception is not None:
             raise result.exception

@@ -90,15 +90,15 @@ class _Names:
         text = _spell(target, where, implied=implied)
         asked = f"capture({text})"
         owner, op = _functional(target, asked)
-        exact = isinstance(owner, str) and self.paths.find(owner) is not None
-        if exact:
-            self._check_exact(self.paths.find(str(owner)) or ROOT, asked)
         found = self._find(owner, asked, owning=bool(op))
-        offered = [
-            path
-            for path, module in self.modules.items()
-            if path in found and (exact or is_called(module))
-        ]
+        exact = isinstance(owner, str) and self.paths.find(owner) in found
+        if exact:
+            offered = list(found)
+            self._check_exact(offered[0], asked)
+        else:
+            offered = [
+                path for path, one in self.modules.items() if path in found and is_called(one)
+            ]
         paths = tuple(path for path in offered if _passes(where, path, self.modules[path]))
         if not paths:
             raise CaptureError(self._nothing(asked, owner, found, offered))

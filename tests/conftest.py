@@ -5,6 +5,7 @@ drops the modules it was the first to load, and neither survives being loaded tw
 hypothesis does, at a second each, and its plugin loads it at the end of every run.
 """
 
+import os
 import textwrap
 
 import hypothesis
@@ -30,8 +31,11 @@ def photo():
 
 
 @pytest.fixture
-def write(pytester):
+def write(pytester, monkeypatch):
     """Write a test file whose model and input are ready, and return its path."""
+    # A run inside a worker is no worker.
+    for name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
+        monkeypatch.delenv(name)
 
     def write(body, **files):
         pytester.makeconftest(NETS + files.pop("conftest", ""))

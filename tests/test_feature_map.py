@@ -219,7 +219,7 @@ def test_the_range_of_a_baseline_makes_a_gain_visible(one):
 
 
 def test_what_cannot_be_drawn_is_told(one):
-    with pytest.raises(IndexError, match="has no channel 3: it has 3, from 0"):
+    with pytest.raises(IndexError, match="there is no channel 3: it has 3, from 0"):
         one.image(channels=[0, 3])
     with pytest.raises(IndexError, match="has no sample 2: it has 2, from 0"):
         one.image(sample=2)

@@ -49,6 +49,7 @@ ROOMS = {
         "torch",
         "calls",
         "hooks",
+        "functional",
         "silence",
         "models",
         "maps",

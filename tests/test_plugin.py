@@ -455,3 +455,88 @@ def test_with_two_workers(write, pytester):
     result = pytester.runpytest_subprocess("-n", "2")
     result.assert_outcomes(passed=4, failed=1)
     assert lines_after(result, SILENCE[0])[:3] == SILENCE
+
+
+def test_shapes_without_values(write, pytester):
+    write(
+        """
+        from torch._subclasses import FakeTensor
+
+        @pytest.fixture(scope="session")
+        def table():
+            return torch.ones(3)
+
+        @pytest.fixture
+        def model(table):
+            return nn.Sequential(nn.Linear(1 << 20, 1 << 20), nn.ReLU())
+
+        @pytest.mark.capture("*")
+        def test_a_terabyte(model, table, feature_maps, shapes_only):
+            assert isinstance(model[0].weight, FakeTensor)
+            assert not isinstance(table, FakeTensor)
+            model(torch.ones(2, 1 << 20))
+            feature_maps["1"].assert_shape("N 1048576", N=2)
+
+        @pytest.mark.capture("0")
+        def test_a_condition(shapes_only, feature_maps):
+            net = nn.Sequential(nn.ReLU())
+            feature_maps.attach(net, "0", required=False)
+            if net(torch.ones(2)).sum() > 0:
+                pass
+
+        def test_values_again(table):
+            assert table.sum().item() == 3
+        """.replace(
+            '        @pytest.mark.capture("0")\n        def test_a_cond', "        def test_a_cond"
+        )
+    )
+    result = pytester.runpytest_subprocess()
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(
+        ["E   *UnsupportedTensor: A value was asked for in shapes_only, where tensors *"]
+    )
+
+
+def test_functional_calls_are_seen_during_the_test_call_only(write, pytester):
+    write(
+        """
+        from torch.overrides import _get_current_function_mode_stack
+
+        class Residual(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.conv = nn.Conv2d(3, 3, 1)
+
+            def forward(self, x):
+                y = self.conv(x)
+                y += x
+                return y + x
+
+        @pytest.fixture
+        def model():
+            yield nn.Sequential(Residual(), Residual())
+            left = [type(mode).__name__ for mode in _get_current_function_mode_stack()]
+            assert "FunctionalCalls" not in left
+
+        @pytest.mark.capture("0.add()", "**.add_()")
+        def test_calls(model, photo, feature_maps):
+            model(photo)
+            assert list(feature_maps) == ["0.add_()", "0.add()", "1.add_()"]
+            assert (feature_maps["0.add()"].module_type, feature_maps["0.add()"].layer) == (
+                "add", "0.add()",
+            )
+
+        @pytest.mark.capture("0.mul()")
+        def test_silent(model, photo, feature_maps):
+            model(photo)
+
+        @pytest.mark.capture("0.iadd()")
+        def test_near(model, photo, feature_maps):
+            torch.device("cpu").__enter__()  # left on by mistake
+            model(photo)
+        """
+    )
+    result = pytester.runpytest_subprocess()
+    result.assert_outcomes(passed=1, failed=2)
+    first = "capture(\"0.mul()\"): no 'mul' was called in the forward of '0' itself."
+    assert lines_after(result, first)[:2] == [first, "Called there were: add, add_."]

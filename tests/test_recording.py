@@ -416,7 +416,8 @@ def test_silence_names_each_target_and_what_ran(net, photo):
     assert maps.silence().splitlines() == [
         "capture(\"unused\"): 'unused' (Linear) did not run: the model ran without calling it; "
         "perhaps a branch was not taken.",
-        'capture("*nused", where=Linear): none of the 1 modules it matches ran: unused.',
+        'capture("*nused", where=Linear): none of the 1 modules it matches ran: unused: the '
+        "model ran without calling it; perhaps a branch was not taken.",
         "Captured and ran: small_model.conv1.",
         "If this is meant, capture with required=False.",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pytest_featuremaps.rendering.choosing import pick, render_channels
 from pytest_featuremaps.rendering.drawing import NOISE_FLOOR, render
 from pytest_featuremaps.rendering.mosaic import (
     DEAD,
@@ -51,6 +52,8 @@ __all__ = [
     "decode",
     "encode",
     "grid",
+    "pick",
     "render",
+    "render_channels",
     "side_by_side",
 ]

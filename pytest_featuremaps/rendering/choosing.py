@@ -1,0 +1,53 @@
+"""Some channels of a feature map: drawn as in the whole, or as a baseline was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy.typing as npt
+
+from pytest_featuremaps.rendering.drawing import render
+from pytest_featuremaps.rendering.mosaic import Mosaic
+
+
+def render_channels(
+    planes: npt.NDArray[Any], channels: Sequence[int] | None = None, like: Mosaic | None = None
+) -> Mosaic:
+    """Draw the channels of one sample.
+
+    Args:
+        planes: all channels, (C, H, W).
+        channels: the numbers of those to draw; all of them when None.
+        like: a mosaic whose ranges of values are used, where it shows the same channels, so
+            that a change of scale shows.
+
+    Raises:
+        IndexError: there is no such channel.
+    """
+    numbers = tuple(range(len(planes)) if channels is None else channels)
+    for number in numbers:
+        if not 0 <= number < len(planes):
+            raise IndexError(f"there is no channel {number}: it has {len(planes)}, from 0")
+    if like is None or like.channels != numbers:
+        return pick(render(planes), numbers)
+    return render(
+        planes[list(numbers)],
+        channels=numbers,
+        low=like.low,
+        high=like.high,
+        layer_max=like.layer_max,
+    )
+
+
+def pick(mosaic: Mosaic, channels: Sequence[int]) -> Mosaic:
+    """Return some channels of a mosaic of all of them, as they are drawn there."""
+    chosen = list(channels)
+    return replace(
+        mosaic,
+        tiles=mosaic.tiles[chosen],
+        channels=tuple(chosen),
+        low=mosaic.low[chosen],
+        high=mosaic.high[chosen],
+    )

@@ -1,0 +1,390 @@
+"""Why a target is silent: each reason with its real cause, and when silence fails a test."""
+
+from collections import OrderedDict
+
+import pytest
+import torch
+from nets import hook_count
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from pytest_featuremaps import CaptureError, capture
+from pytest_featuremaps.recording import Recording
+
+X = torch.tensor([[1.0, -2.0]])
+NOT_CALLED = (
+    "the model was not called while it was captured; its forward ran before the hooks went on, in "
+    "another thread or process, or as model.forward(...), which runs no hooks of the model"
+)
+LAST = "If this is meant, capture with required=False."
+
+
+class Parent(nn.Module):
+    """Has a child, a ReLU unless told, and leaves it to its subclass to call it."""
+
+    def __init__(self, child=None):
+        super().__init__()
+        self.first = nn.Identity()
+        self.child = nn.ReLU() if child is None else child
+
+    def forward(self, x):
+        return self.first(x)
+
+
+class Forwards(Parent):
+    def forward(self, x):
+        return self.child.forward(self.first(x))
+
+
+class Weighs(Parent):
+    def __init__(self):
+        super().__init__(nn.Linear(2, 2))
+
+    def forward(self, x):
+        return nn.functional.linear(self.first(x), self.child.weight, self.child.bias)
+
+
+class Contains(Parent):
+    def __init__(self):
+        super().__init__(nn.ModuleDict({"a": nn.ReLU()}))
+
+    def forward(self, x):
+        return self.child["a"](self.first(x))
+
+
+class Calls(Parent):
+    def forward(self, x):
+        return self.child(self.first(x))
+
+
+class Nothing(nn.Module):
+    def forward(self, x):
+        return len(x)
+
+
+class Unreadable(nn.Module):
+    class Closed(OrderedDict):
+        def items(self):
+            raise RuntimeError("it is closed")
+
+    def forward(self, x):
+        return self.Closed(x=x)
+
+
+class Again(Parent):
+    """Calls its child only while backward() repeats the forward."""
+
+    def forward(self, x):
+        return checkpoint(self.second, self.first(x), use_reentrant=True)
+
+    def second(self, x):
+        return self.child(x) if torch.is_grad_enabled() else x.relu()
+
+
+CAUSES = {
+    "a branch that is not taken": (
+        Parent,
+        "'child' (ReLU) did not run: the model ran without calling it; perhaps a branch was not "
+        "taken.",
+    ),
+    "forward called directly": (
+        Forwards,
+        "'child' (ReLU) did not run: the model calls its forward() directly, which runs no hooks; "
+        "call the module itself.",
+    ),
+    "weights used directly": (
+        Weighs,
+        "'child' (Linear) did not run: the model uses its weights and never calls it.",
+    ),
+    "a container": (
+        Contains,
+        "'child' (ModuleDict) did not run: a ModuleDict holds modules and is never called itself; "
+        "capture what it holds, such as 'child.*'.",
+    ),
+    "only in backward": (
+        Again,
+        "'child' (ReLU) did not run: it only ran during backward(), where checkpointing repeats a "
+        "forward.",
+    ),
+    "no tensor": (
+        lambda: Calls(Nothing()),
+        "'child' (Nothing) has no feature map: it ran, but its output held no tensor.",
+    ),
+    "an output that cannot be read": (
+        lambda: Calls(Unreadable()),
+        "'child' (Unreadable) has no feature map: it ran, but its output could not be recorded: "
+        "RuntimeError: it is closed.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "line"), CAUSES.values(), ids=list(CAUSES))
+def test_an_exact_target_is_told_with_its_cause(make, line):
+    model = make()
+    with capture(model, "child", "first") as maps:
+        output = model(X.clone().requires_grad_())
+        if isinstance(model, Again):
+            output.sum().backward()
+    ran = "child, first" if "has no feature map" in line else "first"
+    assert maps.silence().splitlines() == [
+        f'capture("child"): {line}',
+        f"Captured and ran: {ran}.",
+        LAST,
+    ]
+    with pytest.raises(CaptureError) as caught:
+        maps["child"]
+    reason = line.partition(": ")[2]
+    assert str(caught.value).splitlines() == [
+        f"There is no feature map 'child': {reason}",
+        "Recorded are: first.",
+    ]
+
+
+def test_a_pattern_is_told_the_cause_that_its_matches_share():
+    model = nn.Sequential(OrderedDict(a=Again(), b=Again()))
+    with capture(model, "*.child") as maps:
+        model(X.clone().requires_grad_()).sum().backward()
+    assert maps.silence().splitlines()[0] == (
+        'capture("*.child"): none of the 2 modules it matches ran: a.child, b.child: it only ran '
+        "during backward(), where checkpointing repeats a forward."
+    )
+    assert maps.summary().splitlines()[1:] == [
+        "did not run: a.child, b.child",
+        "calls during backward left out: a.child, b.child",
+    ]
+
+
+def test_a_pattern_whose_matches_have_several_causes_names_them_only():
+    model = nn.Sequential(OrderedDict(a=Parent(), b=Weighs()))
+    with capture(model, "*.child") as maps:
+        model(X)
+    assert maps.silence().splitlines()[0] == (
+        'capture("*.child"): none of the 2 modules it matches ran: a.child, b.child.'
+    )
+
+
+def test_an_owner_that_did_not_run_is_named():
+    model = nn.Sequential(OrderedDict(part=Parent(child=Calls())))
+    with capture(model, "part.child.child", "part.child") as maps:
+        model(X)
+    assert maps.silence().splitlines()[:2] == [
+        "capture(\"part.child.child\"): 'part.child.child' (ReLU) did not run: 'part.child', which "
+        "calls it, did not run either.",
+        "capture(\"part.child\"): 'part.child' (Calls) did not run: 'part' ran without calling it; "
+        "perhaps a branch was not taken.",
+    ]
+
+
+@pytest.mark.parametrize("run", [lambda _: None, lambda model: model.forward(X)])
+def test_a_model_that_is_not_called_is_told(run):
+    model = Parent()
+    with capture(model, "child", ".", "**.child") as maps:
+        run(model)
+    one = f"did not run: {NOT_CALLED}."
+    assert maps.silence().splitlines()[:3] == [
+        f"capture(\"child\"): 'child' (ReLU) {one}",
+        f"capture(\".\"): '.' (Parent) {one}",
+        f'capture("**.child"): none of the 1 modules it matches ran: child: {NOT_CALLED}.',
+    ]
+
+
+def test_an_attention_projects_by_weight():
+    attention = nn.MultiheadAttention(2, 1, batch_first=True)
+    with capture(attention, "out_proj") as maps:
+        attention(X[None], X[None], X[None])
+    assert maps.silence().splitlines()[0] == (
+        "capture(\"out_proj\"): 'out_proj' (NonDynamicallyQuantizableLinear) did not run: "
+        "MultiheadAttention uses the weights of its out_proj and never calls it; capture the "
+        "MultiheadAttention."
+    )
+
+
+def test_a_module_that_was_replaced_after_the_hooks_went_on_is_told():
+    model = Calls()
+    before = model.child
+    with capture(model, "child") as maps:
+        model.child = nn.Tanh()
+        model(X)
+    assert hook_count(before) == 0
+    assert maps.silence().splitlines()[0] == (
+        "capture(\"child\"): 'child' (ReLU) did not run: the model has another module in its place "
+        "now (Tanh); capture after the model was changed."
+    )
+
+
+def test_a_functional_call_that_gave_nothing_to_record_is_told():
+    class Counts(nn.Module):
+        def forward(self, x):
+            return x * x.numel()
+
+    model = Counts()
+    with capture(model, "numel()", "mul()") as maps:
+        model(X)
+    assert maps.silence().splitlines() == [
+        "capture(\"numel()\"): 'numel' was called, but its value could not be recorded: it gave no "
+        "tensor.",
+        "Captured and ran: mul(), numel().",
+        LAST,
+    ]
+
+
+def test_one_match_that_ran_is_enough_for_a_pattern():
+    model = Parent()
+    with capture(model, "*", where=nn.Module) as maps:
+        model(X)
+    assert maps.silence() == ""
+    assert maps.summary().splitlines()[-1] == "did not run: child"
+
+
+def test_a_recorded_call_does_not_hide_one_that_could_not_be_recorded():
+    class Sometimes(nn.Module):
+        def forward(self, x):
+            return Unreadable.Closed(x=x) if x.sum() > 0 else x
+
+    model = Sometimes()
+    with capture(model, ".") as maps:
+        model(-torch.ones(1))
+        assert maps.silence() == ""
+        model(torch.ones(1))
+    assert maps.silence().splitlines()[0] == (
+        "capture(\".\"): '.' (Sometimes) has no feature map: it ran, but its output could not be "
+        "recorded: RuntimeError: it is closed."
+    )
+
+
+def test_what_was_cleared_did_run():
+    model = Calls()
+    with capture(model, "child") as maps:
+        model(X)
+        maps.clear()
+    assert maps.silence() == ""
+    with pytest.raises(CaptureError, match="it has not run since the last clear"):
+        maps["child"]
+
+
+def test_nothing_is_required_where_it_is_said():
+    model = Parent()
+    with capture(model, "child", required=False) as maps:
+        maps.attach(model, "*", where=nn.ReLU, required=False)
+        model(X)
+    assert maps.silence() == ""
+
+
+def test_clearing_forgets_what_went_wrong():
+    model = Calls(Unreadable())
+    with capture(model, "child") as maps:
+        model(X)
+        maps.clear()
+    assert maps.summary().splitlines()[1:] == []
+    with pytest.raises(CaptureError, match="it has not run since the last clear"):
+        maps["child"]
+
+
+def test_going_back_keeps_what_went_wrong_before():
+    model = Calls(Unreadable())
+    with Recording() as recording:
+        recording.attach(model, "child")
+        model(X)
+        before = recording.silence()
+        start = recording.moment()
+        recording.clear()
+        recording.rewind(start)
+        assert recording.silence() == before
+    assert "could not be recorded" in before
+
+
+def test_going_back_forgets_what_went_wrong_since():
+    model = Calls(Unreadable())
+    with Recording() as recording:
+        recording.attach(model, "child")
+        start = recording.moment()
+        model(X)
+        assert "could not be recorded" in recording.silence()
+        recording.rewind(start)
+        assert f"did not run: {NOT_CALLED}" not in recording.silence()
+        assert "could not be recorded" not in recording.silence()
+        assert "could not be recorded" not in recording.summary()
+
+
+RERUN = """
+import pytest
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item):
+    item.runtest()
+    item.runtest()
+"""
+
+
+def test_a_body_run_again_may_attach_again(write, pytester):
+    write(
+        """
+        from conftest import hook_count
+
+        runs = []
+
+        def test_again(photo, feature_maps):
+            net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())
+            runs.append(net)
+            feature_maps.attach(net, "1", name="built")
+            net(photo)
+            assert list(feature_maps) == ["1"]
+            assert [hook_count(one) for one in runs[:-1]] == [0] * (len(runs) - 1)
+
+        @pytest.mark.capture("relu")
+        def test_marked_and_attached(model, photo, feature_maps):
+            view = feature_maps.attach(model, "small_model.*", inputs=True)
+            model(photo)
+            assert list(view) == ["small_model.conv1", "small_model.conv2", "relu"]
+            assert feature_maps["small_model.conv1"].inputs["input"].shape == (1, 3, 12, 12)
+
+        @pytest.mark.capture("small_model.conv1")
+        def test_silent_the_second_time(model, photo, feature_maps):
+            if not hasattr(model, "seen"):
+                model.seen = True
+                model(photo)
+        """,
+        conftest=RERUN,
+    )
+    result = pytester.runpytest()
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["capture(\"small_model.conv1\"): 'small_model.conv1' (Conv2d) *"])
+
+
+def test_silence_never_hides_what_a_test_itself_says(write, pytester):
+    write(
+        """
+        @pytest.mark.capture("relu")
+        def test_fails(model, feature_maps):
+            assert 1 == 2, "mine"
+
+        @pytest.mark.capture("relu")
+        @pytest.mark.xfail(reason="known", strict=True, raises=ZeroDivisionError)
+        def test_xfails(model, feature_maps):
+            1 / 0
+
+        @pytest.mark.capture("relu")
+        def test_reads(model, feature_maps):
+            feature_maps["relu"]
+
+        @pytest.mark.capture("relu", required=False)
+        def test_allowed(model, feature_maps):
+            assert "relu" not in feature_maps
+
+        @pytest.mark.capture("relu")
+        def test_silent(model, feature_maps):
+            pass
+        """
+    )
+    result = pytester.runpytest()
+    result.assert_outcomes(passed=1, failed=3, xfailed=1)
+    told = f"'relu' (ReLU) did not run: {NOT_CALLED}."
+    result.stdout.fnmatch_lines(
+        [
+            "E       AssertionError: mine",
+            f"E *MissingMap: There is no feature map 'relu': {NOT_CALLED}.",
+            f'capture("relu"): {told}',
+            "Captured and ran: none.",
+            LAST,
+        ]
+    )
