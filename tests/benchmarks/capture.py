@@ -6,6 +6,8 @@ pytest-torch and torchextractor are measured as well where they are installed.
 """
 
 import gc
+import resource
+import subprocess
 import sys
 import time
 from contextlib import contextmanager, nullcontext
@@ -20,6 +22,7 @@ from torch import nn
 
 from pytest_featuremaps import capture
 from pytest_featuremaps.paths import survey
+from pytest_featuremaps.recording import Recording
 from pytest_featuremaps.targets import resolve
 
 sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves a script's folder out
@@ -31,6 +34,10 @@ REFERENCE = "hook that keeps a reference (unsafe)"
 CLONE = "hook with `detach().clone()`"
 AGAIN = "the same hook, once more"
 OURS = "pytest-featuremaps"
+SHAPES = 'pytest-featuremaps, `keep="shapes"`'
+STATS = 'pytest-featuremaps, `keep="stats"`'
+SKETCH = 'pytest-featuremaps, `keep="stats"`, with sketches'
+CALLS = "pytest-featuremaps, functional calls intercepted"
 
 SIZES = (10, 100, 1_000, 10_000)
 
@@ -52,6 +59,10 @@ def print_resnet(rounds):
         CLONE: partial(by_hand, model, images, keep_clone),
         AGAIN: partial(by_hand, model, images, keep_clone),
         OURS: partial(ours, model, images),
+        SHAPES: partial(reduced, model, images, keep="shapes"),
+        STATS: partial(reduced, model, images, keep="stats"),
+        SKETCH: partial(reduced, model, images, keep="stats", sketched=True),
+        CALLS: partial(intercepted, model, images),
         **rivals(model, images),
     }
     kept = ours(model, images)
@@ -71,13 +82,48 @@ def print_resnet(rounds):
     print(title + "\n")
     print(table(["capture", "time", "/ bare forward", "/ clone hook"], rows) + "\n")
     print(
+        f'Peak memory of a process with `keep="stats"` / bare: {peak("stats") / peak("bare"):.3f}\n'
+    )
+    print(
         f"Ours / clone hook over all rounds: {min(all_of_ours):.2f} – {max(all_of_ours):.2f}; "
         f"the clone hook / itself: {ratio(seconds[AGAIN], seconds[CLONE])}.\n"
     )
 
 
+def peak(way):
+    """Return the peak memory, in bytes or kilobytes, of a fresh process with one forward."""
+    run = subprocess.run(
+        [sys.executable, __file__, "--peak", way], check=True, capture_output=True, text=True
+    )
+    return int(run.stdout)
+
+
+def print_peak(way):
+    model, images = resnet50().eval(), torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        for _ in range(2):
+            if way == "bare":
+                model(images)
+            else:
+                reduced(model, images, keep=way)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
 def ours(model, images):
     with capture(model, where=is_leaf) as maps:
+        model(images)
+    return maps
+
+
+def reduced(model, images, *, keep, sketched=False):
+    with Recording(sketched=sketched) as maps:
+        maps.attach(model, where=is_leaf, keep=keep)
+        model(images)
+    return maps
+
+
+def intercepted(model, images):
+    with capture(model, "**.add()", keep="shapes") as maps:
         model(images)
     return maps
 
@@ -270,4 +316,7 @@ def chain(size):
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
+    if sys.argv[1:2] == ["--peak"]:
+        print_peak(sys.argv[2])
+    else:
+        main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
