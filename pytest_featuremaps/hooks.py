@@ -218,10 +218,9 @@ def _this_call() -> int:
     return 0 if torch.compiler.is_compiling() else id(sys._getframe(3))
 
 
+# `is_exporting` is new in torch 2.7.
 _is_exporting: Callable[[], bool] = getattr(
-    torch.compiler,
-    "is_exporting",
-    torch.compiler.is_compiling,  # the former is new in torch 2.7
+    torch.compiler, "is_exporting", torch.compiler.is_compiling
 )
 
 

@@ -49,9 +49,7 @@ def run(folder, blocked):
     """Run pytest on the empty test, without these of the environment's plugins."""
     blocks = [f"-pno:{name}" for name in sorted(blocked)]
     command = [sys.executable, "-m", "pytest", "-q", *blocks, "test_nothing.py"]
-    subprocess.run(
-        command, cwd=folder, env=_environment(folder), check=True, capture_output=True
-    )
+    subprocess.run(command, cwd=folder, env=_environment(folder), check=True, capture_output=True)
 
 
 def _environment(folder):
