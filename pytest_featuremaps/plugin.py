@@ -158,8 +158,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the mark."""
+    """Register the mark; where baselines are updated, guard those that are not asked for."""
     config.addinivalue_line("markers", _MARK_HELP)
+    if config.getoption("update_snapshots", default=False):
+        from pytest_featuremaps.cleaning import Cleaning
+
+        config.pluginmanager.register(Cleaning(config), "featuremaps-cleaning")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.Item]) -> None:

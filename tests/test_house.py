@@ -23,7 +23,17 @@ ROOMS = {
         "tolerances",
         "errors",
     },
-    "plugin": {"pytest", "recording", "fake", "snapshots", "extensions", "models", "errors"},
+    "plugin": {
+        "pytest",
+        "recording",
+        "fake",
+        "snapshots",
+        "extensions",
+        "models",
+        "cleaning",
+        "errors",
+    },
+    "cleaning": {"pytest"},
     "snapshots": {
         "syrupy",
         "extensions",
