@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from torch import nn
 
@@ -14,24 +13,13 @@ from pytest_featuremaps.feature_map import FeatureMap
 from pytest_featuremaps.functional import FunctionalCalls, near_ops
 from pytest_featuremaps.hooks import describe, in_backward, is_traced
 from pytest_featuremaps.keeping import keep
-from pytest_featuremaps.keys import Keep, Layer, Place
+from pytest_featuremaps.keys import Layer, Place
 from pytest_featuremaps.leaves import tensors
 from pytest_featuremaps.maps import Log
 from pytest_featuremaps.paths import ROOT, Survey
 from pytest_featuremaps.targets import Resolved
+from pytest_featuremaps.wishes import Wish
 from pytest_featuremaps.wording import listed
-
-
-class Wish(Protocol):
-    """How much is kept of a call's output."""
-
-    @property
-    def keep(self) -> Keep:
-        """Values, statistics or shapes."""
-
-    @property
-    def layout(self) -> str | None:
-        """What each axis means."""
 
 
 @dataclass

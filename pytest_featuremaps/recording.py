@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,53 +11,21 @@ from types import TracebackType
 from typing import Any, Self
 
 from torch import nn
-from torch.nn.parameter import is_lazy
 
 from pytest_featuremaps import silence
 from pytest_featuremaps.calls import Calls
-from pytest_featuremaps.errors import CaptureError, UnsupportedTensor
+from pytest_featuremaps.errors import CaptureError
 from pytest_featuremaps.feature_map import FeatureMap
 from pytest_featuremaps.functional import turns_off_fast_path
-from pytest_featuremaps.hooks import Hooks, Probe, sweep
-from pytest_featuremaps.keys import KEEPS, Keep, Layer, Where
-from pytest_featuremaps.layouts import slip
+from pytest_featuremaps.keys import Keep, Layer, Where
 from pytest_featuremaps.maps import FeatureMaps, Log
 from pytest_featuremaps.models import COMPILER, compiled_parts, fused_layers, refusal
-from pytest_featuremaps.paths import ROOT, Survey, survey
-from pytest_featuremaps.sketch import digest
+from pytest_featuremaps.paths import Survey, survey
 from pytest_featuremaps.targets import Resolved, Target, resolve
 from pytest_featuremaps.targets import Where as Filter
+from pytest_featuremaps.watching import Watch
+from pytest_featuremaps.wishes import Wish
 from pytest_featuremaps.wording import listed
-
-
-@dataclass(frozen=True)
-class Wish:
-    """How much is recorded of a module; see `Recording.attach`."""
-
-    keep: Keep = "values"
-    inputs: bool = False
-    grads: bool = False
-    channels: bool = False
-    layout: str | None = None
-
-    def joined(self, layer: Layer) -> Wish:
-        """Return this wish with what was asked of the layer before: the richer of the two.
-
-        Raises:
-            CaptureError: two layouts are declared.
-        """
-        if self.layout and layer.layout and self.layout != layer.layout:
-            raise CaptureError(
-                f"{layer.name!r} is captured with layout={layer.layout!r} and with "
-                f"layout={self.layout!r}."
-            )
-        return Wish(
-            KEEPS[min(KEEPS.index(self.keep), KEEPS.index(layer.keep))],
-            self.inputs or layer.inputs,
-            self.grads or layer.grads,
-            self.channels or layer.channels,
-            self.layout or layer.layout,
-        )
 
 
 @dataclass(frozen=True)
@@ -87,14 +54,11 @@ class Recording(FeatureMaps):
                 for; otherwise within `interception()` only.
         """
         super().__init__(Log())
-        self._sketched = sketched
         self._closed = False
         self._models: dict[str, weakref.ref[nn.Module]] = {}
         self._labels: set[str] = set()
-        self._hooks: dict[Where, Hooks] = {}
-        self._captured: dict[Where, weakref.ref[nn.Module]] = {}
-        self._probes: dict[Where, Probe] = {}
         self._demands: list[tuple[str, Resolved]] = []
+        self._watch = Watch(self._log, self._labels, sketched=sketched)
         self._calls = Calls(self._log, self._labels, intercepting=intercepting)
         self._eager = ExitStack()
         self._log.explain = partial(_explain, weakref.ref(self))
@@ -142,10 +106,10 @@ class Recording(FeatureMaps):
         """
         label = self._label(model, name)
         wish = Wish(keep, inputs, grads, channels, layout)
-        _check(wish)
+        wish.check()
         known = survey(model)
         resolved = resolve(known, targets, where)
-        self._register(label, known, resolved, wish)
+        self._watch.register(label, known, resolved, wish)
         self._note_observer_effects(model, known, resolved)
         self._log.paths[label] = known.paths
         self._models[label] = weakref.ref(model)
@@ -154,16 +118,14 @@ class Recording(FeatureMaps):
             self._calls.want(label, known, one, wish)
         if required:
             self._demands += [(label, one) for one in resolved]
-            self._probe(label, known, resolved)
+            self._watch.probe(label, known, resolved)
         self._log.version += 1  # the model's name may be part of keys from now on
         return self.of(label)
 
     def detach(self, name: str) -> None:
         """Take the hooks off one model, and forget its maps; nothing if there is none."""
-        self._remove({where for where in self._log.layers if where[0] == name})
+        self._watch.forget(name)
         self._calls.forget(name)
-        for where in [where for where in self._probes if where[0] == name]:
-            self._probes.pop(where).remove()
         self._models.pop(name, None)
         self._log.paths.pop(name, None)
         self._labels.discard(name)
@@ -186,7 +148,7 @@ class Recording(FeatureMaps):
         """Hold again what was recorded at a moment; what was attached since comes off."""
         for label in self._labels - {label for label, _ in moment.layers}:
             self.detach(label)
-        self._remove(set(self._log.layers) - set(moment.layers))
+        self._watch.remove(set(self._log.layers) - set(moment.layers))
         self._demands = self._demands[: moment.demands]
         self._log.replace(moment.maps, {where: one.calls for where, one in moment.layers.items()})
         for where, layer in self._log.layers.items():
@@ -215,14 +177,8 @@ class Recording(FeatureMaps):
         models = [model for known in self._models.values() if (model := known()) is not None]
         with ExitStack() as everything:  # goes on past an error
             everything.callback(self._eager.close)
-            for model in models:
-                everything.callback(sweep, model)
-            for hooks in self._hooks.values():
-                everything.callback(hooks.remove)
-            for probe in self._probes.values():
-                everything.callback(probe.remove)
+            everything.callback(self._watch.close, models)
             everything.callback(self._calls.close)
-        self._hooks.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -256,63 +212,6 @@ class Recording(FeatureMaps):
             )
         return label
 
-    def _register(
-        self, label: str, known: Survey, resolved: Sequence[Resolved], wish: Wish
-    ) -> None:
-        """Put hooks on the modules that are meant: on all of them, or on none."""
-        wanted = {path for one in resolved if not one.op for path in one.paths}
-        added: dict[Where, tuple[Layer, Hooks]] = {}
-        with ExitStack() as undo:
-            for path in [path for path in known.modules if path in wanted]:
-                layer = self._layer(label, path, known.modules[path], wish)
-                hooks = Hooks(known.modules[path], layer, self._log, sketched=self._sketched)
-                undo.callback(hooks.remove)
-                added[layer.where] = layer, hooks
-            undo.pop_all()
-        for where, (layer, hooks) in added.items():
-            if where in self._hooks:
-                self._hooks[where].remove()
-            self._hooks[where] = hooks
-            self._captured[where] = weakref.ref(known.modules[layer.path])
-            self._log.layers[where] = layer
-        for one in self._log.maps:  # those of a layer that was captured before stay its own
-            one.place = replace(one.place, layer=self._log.layers[one.place.layer.where])
-
-    def _layer(self, label: str, path: str, module: nn.Module, wish: Wish) -> Layer:
-        """Return the layer of a module, as rich as this wish and those before it ask."""
-        before = self._log.layers.get((label, path))
-        joined = wish.joined(before) if before else wish
-        layer = before or Layer(label, path, type(module).__name__, self._labels)
-        return replace(
-            layer,
-            keep=joined.keep,
-            inputs=joined.inputs,
-            grads=joined.grads,
-            channels=joined.channels,
-            layout=joined.layout,
-            families=tuple(one.__name__ for one in type(module).__mro__),
-            weights=partial(_weights, weakref.ref(module), _versions(module))
-            if before is None
-            else before.weights,
-        )
-
-    def _remove(self, chosen: set[Where]) -> None:
-        """Take the hooks off some layers, and forget them and their maps."""
-        for where in chosen:
-            hooks = self._hooks.pop(where, None)
-            if hooks is not None:
-                hooks.remove()
-            del self._log.layers[where]
-        kept = [one for one in self._log.maps if one.place.layer.where not in chosen]
-        self._log.replace(kept, {where: one.calls for where, one in self._log.layers.items()})
-
-    def _probe(self, label: str, known: Survey, resolved: Sequence[Resolved]) -> None:
-        """Watch whether the model and the owners of exact targets run, to tell why one did not."""
-        for one in resolved:
-            for path in {ROOT, silence.owner(known, one.paths[0])} if one.exact else {ROOT}:
-                if (label, path) not in self._probes:
-                    self._probes[label, path] = Probe(known.modules[path])
-
     def _silent(self, label: str, target: Resolved) -> str:
         if target.op:
             return self._calls.silent(label, target)
@@ -327,19 +226,18 @@ class Recording(FeatureMaps):
         names = listed([layer.name for layer in layers], most=6)
         outcome = "has a feature map" if any(map(_left_no_map, layers)) else "ran"
         reasons = {self.explain(layer) for layer in layers}
-        reason = reasons.pop() if len(reasons) == 1 else silence.why_no_match(self._ran(label))
+        reason = (
+            reasons.pop() if len(reasons) == 1 else silence.why_no_match(self._watch.ran(label))
+        )
         why = f": {reason}" if reason else ""
         return f"{asked}: none of the {len(layers)} modules it matches {outcome}: {names}{why}."
 
     def explain(self, layer: Layer) -> str:
         """Say why a layer has no feature map, as far as that can be known."""
         model = self._models[layer.model]()
-        captured = self._captured.get(layer.where, _nothing)()
         known = survey(model) if model else None
-        return silence.why(layer, known, self._ran(layer.model), captured)
-
-    def _ran(self, label: str) -> set[str]:
-        return {path for (name, path), one in self._probes.items() if name == label and one.ran}
+        captured = self._watch.module(layer.where)
+        return silence.why(layer, known, self._watch.ran(layer.model), captured)
 
     def _note_observer_effects(
         self, model: nn.Module, known: Survey, resolved: Sequence[Resolved]
@@ -398,16 +296,6 @@ def capture(
     return recording
 
 
-def _check(wish: Wish) -> None:
-    if wish.keep not in KEEPS:
-        raise CaptureError(
-            f"capture(keep={wish.keep!r}): keep= is one of {', '.join(map(repr, KEEPS))}."
-        )
-    reason = slip(wish.layout) if wish.layout is not None else ""
-    if reason:
-        raise CaptureError(f"capture(layout={wish.layout!r}): {reason}.")
-
-
 def _outcome(layer: Layer) -> str:
     return "has no feature map" if _left_no_map(layer) else "did not run"
 
@@ -416,35 +304,6 @@ def _left_no_map(layer: Layer) -> bool:
     return bool(layer.calls or layer.problem)
 
 
-def _nothing() -> None:
-    """Stand for a reference to nothing."""
-
-
 def _explain(recording: weakref.ref[Recording], layer: Layer) -> str:
     alive = recording()
     return silence.why(layer, None, ()) if alive is None else alive.explain(layer)
-
-
-def _versions(module: nn.Module) -> int:
-    """Return a number that grows whenever a parameter or buffer is changed in place."""
-    own = [*module.parameters(), *module.buffers()]
-    # What a lazy module has not made yet refuses every question.
-    known = [one for one in own if not is_lazy(one) and not one.is_inference()]
-    return sum(one._version for one in known)
-
-
-def _weights(module: weakref.ref[nn.Module], versions: int) -> str | None:
-    """Return a digest of a module's parameters and buffers, those of its children included.
-
-    None where there are none, where they cannot be read, and where they have changed since
-    the module was captured: then they are not what its feature maps were made with.
-    """
-    alive = module()
-    if alive is None or _versions(alive) != versions:
-        return None
-    state = [*alive.named_parameters(), *alive.named_buffers()]
-    try:
-        text = " ".join(f"{name} {tuple(one.shape)} {digest(one)}" for name, one in state)
-    except UnsupportedTensor:
-        return None
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest() if state else None

@@ -1,0 +1,110 @@
+"""The hooks of one recording: on the modules that are meant, and on none if one fails."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+
+from torch import nn
+
+from pytest_featuremaps.hooks import Hooks, Probe, sweep
+from pytest_featuremaps.keys import Layer, Where
+from pytest_featuremaps.maps import Log
+from pytest_featuremaps.paths import ROOT, Survey
+from pytest_featuremaps.silence import owner
+from pytest_featuremaps.targets import Resolved
+from pytest_featuremaps.weights import weights_of
+from pytest_featuremaps.wishes import Wish
+
+
+class Watch:
+    """Hooks by layer, and probes that tell whether a module ran at all."""
+
+    def __init__(self, log: Log, names: set[str], *, sketched: bool) -> None:
+        self._log = log
+        self._names = names
+        self._sketched = sketched
+        self._hooks: dict[Where, Hooks] = {}
+        self._captured: dict[Where, weakref.ref[nn.Module]] = {}
+        self._probes: dict[Where, Probe] = {}
+
+    def register(self, label: str, known: Survey, resolved: Sequence[Resolved], wish: Wish) -> None:
+        """Put hooks on the modules that are meant: on all of them, or on none."""
+        wanted = {path for one in resolved if not one.op for path in one.paths}
+        added: dict[Where, tuple[Layer, Hooks]] = {}
+        with ExitStack() as undo:
+            for path in [path for path in known.modules if path in wanted]:
+                layer = self._layer(label, path, known.modules[path], wish)
+                hooks = Hooks(known.modules[path], layer, self._log, sketched=self._sketched)
+                undo.callback(hooks.remove)
+                added[layer.where] = layer, hooks
+            undo.pop_all()
+        for where, (layer, hooks) in added.items():
+            if where in self._hooks:
+                self._hooks[where].remove()
+            self._hooks[where] = hooks
+            self._captured[where] = weakref.ref(known.modules[layer.path])
+            self._log.layers[where] = layer
+        for one in self._log.maps:  # those of a layer that was captured before stay its own
+            one.place = replace(one.place, layer=self._log.layers[one.place.layer.where])
+
+    def _layer(self, label: str, path: str, module: nn.Module, wish: Wish) -> Layer:
+        """Return the layer of a module, as rich as this wish and those before it ask."""
+        before = self._log.layers.get((label, path))
+        joined = wish.joined(before) if before else wish
+        layer = before or Layer(label, path, type(module).__name__, self._names)
+        return replace(
+            layer,
+            keep=joined.keep,
+            inputs=joined.inputs,
+            grads=joined.grads,
+            channels=joined.channels,
+            layout=joined.layout,
+            families=tuple(one.__name__ for one in type(module).__mro__),
+            weights=before.weights if before else weights_of(module),
+        )
+
+    def remove(self, chosen: set[Where]) -> None:
+        """Take the hooks off some layers, and forget them and their maps."""
+        for where in chosen:
+            hooks = self._hooks.pop(where, None)
+            if hooks is not None:
+                hooks.remove()
+            del self._log.layers[where]
+        kept = [one for one in self._log.maps if one.place.layer.where not in chosen]
+        self._log.replace(kept, {where: one.calls for where, one in self._log.layers.items()})
+
+    def probe(self, label: str, known: Survey, resolved: Sequence[Resolved]) -> None:
+        """Watch whether the model and the owners of exact targets run, to tell why one did not."""
+        for one in resolved:
+            for path in {ROOT, owner(known, one.paths[0])} if one.exact else {ROOT}:
+                if (label, path) not in self._probes:
+                    self._probes[label, path] = Probe(known.modules[path])
+
+    def forget(self, label: str) -> None:
+        """Take every hook and probe off one model."""
+        self.remove({where for where in self._log.layers if where[0] == label})
+        for where in [where for where in self._probes if where[0] == label]:
+            self._probes.pop(where).remove()
+
+    def ran(self, label: str) -> set[str]:
+        """Return the paths of the probed modules of a model that ran."""
+        return {path for (name, path), one in self._probes.items() if name == label and one.ran}
+
+    def module(self, where: Where) -> nn.Module | None:
+        """Return the module that a layer was recorded from; None when it is gone."""
+        known = self._captured.get(where)
+        return None if known is None else known()
+
+    def close(self, models: Iterable[nn.Module]) -> None:
+        """Take everything off, going on past an error, and sweep up what was moved elsewhere."""
+        with ExitStack() as everything:
+            for model in models:
+                everything.callback(sweep, model)
+            for hooks in self._hooks.values():
+                everything.callback(hooks.remove)
+            for probe in self._probes.values():
+                everything.callback(probe.remove)
+        self._hooks.clear()

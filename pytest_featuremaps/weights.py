@@ -1,0 +1,44 @@
+"""A digest of a module's weights, to tell a change of weights from a change of code."""
+
+from __future__ import annotations
+
+import hashlib
+import weakref
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from pytest_featuremaps.errors import UnsupportedTensor
+from pytest_featuremaps.sketch import digest
+
+
+def weights_of(module: nn.Module) -> Callable[[], str | None]:
+    """Return what gives the digest of a module's weights as they are now, without holding it."""
+    return partial(_weights, weakref.ref(module), _versions(module))
+
+
+def _versions(module: nn.Module) -> int:
+    """Return a number that grows whenever a parameter or buffer is changed in place."""
+    own = [*module.parameters(), *module.buffers()]
+    # What a lazy module has not made yet refuses every question.
+    known = [one for one in own if not is_lazy(one) and not one.is_inference()]
+    return sum(one._version for one in known)
+
+
+def _weights(module: weakref.ref[nn.Module], versions: int) -> str | None:
+    """Return a digest of a module's parameters and buffers, those of its children included.
+
+    None where there are none, where they cannot be read, and where they have changed since
+    the module was captured: then they are not what its feature maps were made with.
+    """
+    alive = module()
+    if alive is None or _versions(alive) != versions:
+        return None
+    state = [*alive.named_parameters(), *alive.named_buffers()]
+    try:
+        text = " ".join(f"{name} {tuple(one.shape)} {digest(one)}" for name, one in state)
+    except UnsupportedTensor:
+        return None
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest() if state else None

@@ -1,0 +1,53 @@
+"""How much is recorded of a module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pytest_featuremaps.errors import CaptureError
+from pytest_featuremaps.keys import KEEPS, Keep, Layer
+from pytest_featuremaps.layouts import slip
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How much is recorded of a module; see `Recording.attach`."""
+
+    keep: Keep = "values"
+    inputs: bool = False
+    grads: bool = False
+    channels: bool = False
+    layout: str | None = None
+
+    def check(self) -> None:
+        """Refuse what is no option.
+
+        Raises:
+            CaptureError: `keep` or `layout` is none.
+        """
+        if self.keep not in KEEPS:
+            raise CaptureError(
+                f"capture(keep={self.keep!r}): keep= is one of {', '.join(map(repr, KEEPS))}."
+            )
+        reason = slip(self.layout) if self.layout is not None else ""
+        if reason:
+            raise CaptureError(f"capture(layout={self.layout!r}): {reason}.")
+
+    def joined(self, layer: Layer) -> Wish:
+        """Return this wish with what was asked of the layer before: the richer of the two.
+
+        Raises:
+            CaptureError: two layouts are declared.
+        """
+        if self.layout and layer.layout and self.layout != layer.layout:
+            raise CaptureError(
+                f"{layer.name!r} is captured with layout={layer.layout!r} and with "
+                f"layout={self.layout!r}."
+            )
+        return Wish(
+            KEEPS[min(KEEPS.index(self.keep), KEEPS.index(layer.keep))],
+            self.inputs or layer.inputs,
+            self.grads or layer.grads,
+            self.channels or layer.channels,
+            self.layout or layer.layout,
+        )
