@@ -48,6 +48,7 @@ class Calls:
         self._owners: dict[int, str] = {}
         # Made when first needed: it and this object hold each other.
         self._mode: FunctionalCalls | None = None
+        self._seen: Mapping[str, set[str]] = {}
         self._entered = False
         self._lock = threading.Lock()
 
@@ -60,6 +61,7 @@ class Calls:
         calls |= {(path, target.op): wish for path in target.paths}
         self._owners |= {id(module): f"{label}:{path}" for path, module in known.modules.items()}
         self._mode = self._mode or FunctionalCalls(self._owners, self._wants, self._record)
+        self._seen = self._mode.seen
         self._enter()
 
     def forget(self, label: str) -> None:
@@ -97,22 +99,15 @@ class Calls:
         if made:
             reason = made[0].problem or "it gave no tensor"
             return f"{asked}: {op!r} was called, but its value could not be recorded: {reason}."
-        known = self._mode.seen if self._mode else {}
-        seen = {one for path in target.paths for one in known.get(f"{label}:{path}", ())}
-        place = _place(target.paths[0]) if target.exact else "of the modules that match"
-        lines = [f"{asked}: no {op!r} was called in the forward {place} itself."]
-        if seen:
-            lines.append(f"Called there were: {listed(seen)}.")
-        else:
-            lines.append(
-                "No function of torch was seen there: it did not run during the test call, or ran "
-                "compiled, scripted or in another thread."
+        seen = {path: self._seen.get(f"{label}:{path}", set()) for path in target.paths}
+        within = [path for path, ops in seen.items() if op in ops]
+        if within:
+            # Only then can it have been seen and not been recorded.
+            return (
+                f"{asked}: {op!r} was called by layers of torch.nn only, which count where they "
+                f"are named exactly, such as {_path(within[0], op)!r}."
             )
-        near = [
-            repr(target.text.strip('"').replace(f"{op}()", f"{one}()"))
-            for one in near_ops(op, seen)
-        ]
-        return "\n".join(lines + ([f"Did you mean {' or '.join(near)}?"] if near else []))
+        return "\n".join(_not_called(asked, target, set().union(*seen.values())))
 
     def _enter(self) -> None:
         if self._allowed and self._mode is not None and not self._entered:
@@ -163,6 +158,23 @@ class Calls:
                 *where, op, self._names, keep=wish.keep, layout=wish.layout
             )
         return self._log.layers[where]
+
+
+def _not_called(asked: str, target: Resolved, seen: set[str]) -> list[str]:
+    op = target.op
+    many = f"any of the {len(target.paths)} modules that match"
+    place = (_place(target.paths[0]) + " itself") if target.exact else f"of {many}"
+    lines = [f"{asked}: no {op!r} was called in the forward {place}."]
+    if not seen:
+        lines.append(
+            "No function of torch was seen there: it did not run during the test call, or ran "
+            "compiled, scripted or in another thread."
+        )
+        return lines
+    lines.append(f"Called there were: {listed(seen)}.")
+    written = target.text.strip('"')
+    near = [repr(written.replace(f"{op}()", f"{one}()")) for one in near_ops(op, seen)]
+    return lines + ([f"Did you mean {' or '.join(near)}?"] if near else [])
 
 
 def _path(owner: str, op: str) -> str:

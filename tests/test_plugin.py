@@ -20,7 +20,7 @@ def test_the_first_example(write, pytester):
             assert feature_maps["small_model.conv2"].stats.min < 0
         """
     )
-    pytester.runpytest("-W", "error").assert_outcomes(passed=1)
+    pytester.runpytest_subprocess("-W", "error").assert_outcomes(passed=1)
 
 
 def test_marks_of_test_class_and_module_stack(write, pytester):

@@ -388,3 +388,23 @@ def test_silence_never_hides_what_a_test_itself_says(write, pytester):
             LAST,
         ]
     )
+
+
+def test_a_functional_call_that_was_not_made_names_what_was():
+    model = nn.Sequential(nn.TransformerEncoderLayer(4, 2, 8), Calls())
+    with capture(model, "**.add()", "0.softmax()", "*.mul()", "1.relu()") as maps:
+        model(torch.ones(3, 4))
+    assert maps.silence().splitlines() == [
+        "capture(\"**.add()\"): 'add' was called by layers of torch.nn only, which count where "
+        "they are named exactly, such as '0.add()'.",
+        "capture(\"0.softmax()\"): no 'softmax' was called in the forward of '0' itself.",
+        "Called there were: add, relu.",
+        "capture(\"*.mul()\"): no 'mul' was called in the forward of any of the 2 modules that "
+        "match.",
+        "Called there were: add, relu.",
+        "capture(\"1.relu()\"): no 'relu' was called in the forward of '1' itself.",
+        "No function of torch was seen there: it did not run during the test call, or ran "
+        "compiled, scripted or in another thread.",
+        "Captured and ran: none.",
+        LAST,
+    ]
