@@ -850,3 +850,8 @@ def test_panels_are_enlarged_alike():
     small, large = side_by_side(mosaic, mosaic, 20), side_by_side(mosaic, mosaic, 30)
     assert large.width - small.width == 3 * 13 * 10
     assert large.height - small.height == 13 * 10
+
+
+def test_a_scale_that_would_fill_the_memory_is_refused():
+    with pytest.raises(ValueError, match="makes a picture of 900,000 by 900,000 pixels"):
+        render(features(1, 9, 9)).image(100_000)

@@ -52,6 +52,10 @@ PALETTE = bytes(
 )
 
 
+# Of an enlarged picture; it takes a byte for each.
+_MOST_PIXELS = 1 << 28
+
+
 @dataclass(frozen=True, eq=False)
 class Mosaic:
     """The channels of one feature map, drawn.
@@ -132,4 +136,9 @@ def enlarged(image: Image.Image, scale: int) -> Image.Image:
     """Return an image with every pixel `scale` pixels wide and high."""
     if scale < 1:
         raise ValueError(f"scale is {scale}, but a picture is only ever enlarged: 1 or more")
-    return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+    width, height = image.width * scale, image.height * scale
+    if width * height > _MOST_PIXELS:
+        raise ValueError(
+            f"scale is {scale}, which makes a picture of {width:,} by {height:,} pixels"
+        )
+    return image.resize((width, height), Image.Resampling.NEAREST)
