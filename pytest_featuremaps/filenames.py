@@ -30,9 +30,8 @@ def encode(text: str, *, limit: int) -> str:
 def may_begin_with(name: str, text: str, *, limit: int) -> bool:
     """Tell whether a file name may be that of a text, or of the text and a `[suffix]`."""
     start = _encoded(text)
-    cut = _cut(start, limit)
-    if len(start.encode()) > len(cut.encode()):
-        return name.startswith(cut)
+    if len(start.encode()) >= limit - _HASH - 1:
+        return name.startswith(_cut(start, limit))  # the suffix may be cut off
     return name == start or name.startswith(f"{start}[")
 
 

@@ -3,7 +3,7 @@
 from pathlib import PurePosixPath, PureWindowsPath
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pytest_featuremaps.filenames import encode, may_begin_with
@@ -52,6 +52,9 @@ def test_texts_that_differ_after_the_cut_never_share_a_name():
 
 
 @given(TEXTS, st.text(max_size=20))
+@example("x" * (LIMIT - 9), "suffix")
+@example("x" * (LIMIT - 10), "suffix")
+@example("x" * (LIMIT - 8), "suffix")
 def test_a_name_belongs_to_the_text_it_begins_with(text, suffix):
     assert may_begin_with(encode(text, limit=LIMIT), text, limit=LIMIT)
     assert may_begin_with(encode(f"{text}[{suffix}]", limit=LIMIT), text, limit=LIMIT)
