@@ -438,6 +438,15 @@ def test_a_fixture_snapshot_of_another_plugin_is_named(project):
     result.stdout.fnmatch_lines(["*syrupy, and the fixture 'snapshot' is builtins's here."])
 
 
+def test_a_folder_in_the_place_of_a_baseline_is_told(project):
+    project.record()
+    project.table.unlink()
+    project.table.mkdir()
+    result = project.run("-k", "table")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["E*test_table.jsonl: a folder stands where the baseline should *"])
+
+
 @pytest.mark.skipif(
     metadata.version("syrupy") < "6",
     reason="syrupy before 6.0 tries again at the end of the run, and ends with the error",

@@ -1,0 +1,105 @@
+"""A feature map as a line of numbers, and the digest of the weights that made it."""
+
+import pickle
+
+import pytest
+import torch
+from nets import Net
+from torch import nn
+
+from pytest_featuremaps import baseline, capture
+from pytest_featuremaps.measuring import environment, line, table
+
+
+def digest_after(model, change=lambda model: None):
+    """The digest of the weights of a captured model, measured after a change."""
+    with capture(model, ".") as maps:
+        model(torch.ones(1, 2))
+    change(model)
+    return line(".", maps["."]).weights
+
+
+def linear():
+    torch.manual_seed(0)
+    return nn.Linear(2, 2)
+
+
+def test_equal_weights_have_equal_digests_and_others_do_not():
+    other = linear()
+    other.weight.data[0, 0] += 1e-3
+    assert digest_after(linear()) == digest_after(linear())
+    assert digest_after(linear()) != digest_after(other)
+    assert digest_after(nn.ReLU()) is None
+
+
+def test_the_weights_of_children_count():
+    one, other = nn.Sequential(linear()), nn.Sequential(linear())
+    other[0].bias.data += 1
+    assert digest_after(one) != digest_after(other)
+
+
+def test_weights_that_changed_since_say_nothing():
+    def train(model):
+        with torch.no_grad():
+            model.weight += 1
+
+    assert digest_after(linear(), train) is None
+
+
+def test_weights_that_cannot_be_read_say_nothing():
+    model = linear()
+    model.register_buffer("adjacency", torch.eye(2).to_sparse())
+    assert digest_after(model) is None
+
+
+def test_a_model_that_is_gone_says_nothing():
+    model = linear()
+    with capture(model, ".") as maps:
+        model(torch.ones(1, 2))
+    one = maps["."]
+    del model
+    assert line(".", one).weights is None
+
+
+@pytest.mark.parametrize("keep", ["values", "stats", "shapes"])
+def test_what_was_kept_is_measured_and_compared(net, photo, keep):
+    tables = []
+    for _ in range(2):
+        with capture(net, "**", keep=keep) as maps:
+            net(photo)
+        tables.append(table(maps))
+    known = {"values": {"stats", "sketch", "digest"}, "stats": {"stats", "sketch"}, "shapes": set()}
+    for one in tables[0].lines:
+        found = {name for name in ("stats", "sketch", "digest") if getattr(one, name)}
+        assert found == known[keep]
+    assert baseline.compare(*tables)
+    wider = Net().eval()
+    wider.features[2] = nn.Conv2d(8, 3, 1)
+    with capture(wider, "**", keep=keep) as maps:
+        wider(photo)
+    assert baseline.compare(tables[0], table(maps)).first.kind in {"changed", "reshaped"}
+
+
+def test_one_sample_is_measured_on_its_own(photo):
+    model = nn.Identity()
+    with capture(model, ".") as maps:
+        model(photo)
+        model(photo[:1])
+    both, alone = maps.values()
+    assert line("key", both, sample=0).digest == line("key", alone).digest
+    assert line("key", both).digest != line("key", alone).digest
+
+
+def test_the_environment_is_plain_values():
+    facts = environment()
+    assert {"torch", "machine", "cpu", "threads"} <= set(facts)
+    assert all(isinstance(one, str | int | bool | None) for one in facts.values())
+
+
+def test_a_map_survives_pickling_without_its_model(net, photo):
+    with capture(net, "small_model.conv1") as maps:
+        net(photo)
+    one = pickle.loads(pickle.dumps(maps["small_model.conv1"]))  # noqa: S301 - made here
+    assert torch.equal(one.tensor, maps["small_model.conv1"].tensor)
+    assert (one.key, one.shape) == ("small_model.conv1", (2, 4, 10, 10))
+    assert line(one.key, one).weights is None
