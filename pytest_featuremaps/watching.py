@@ -18,6 +18,8 @@ from pytest_featuremaps.targets import Resolved
 from pytest_featuremaps.weights import weights_of
 from pytest_featuremaps.wishes import Wish
 
+_ASKED = ("keep", "inputs", "grads", "channels", "layout")
+
 
 class Watch:
     """Hooks by layer, and probes that tell whether a module ran at all."""
@@ -54,16 +56,17 @@ class Watch:
         """Return the layer of a module, as rich as this wish and those before it ask."""
         before = self._log.layers.get((label, path))
         joined = wish.joined(before) if before else wish
-        layer = before or Layer(label, path, type(module).__name__, self._names)
-        return replace(
-            layer,
-            keep=joined.keep,
-            inputs=joined.inputs,
-            grads=joined.grads,
-            channels=joined.channels,
-            layout=joined.layout,
+        asked = {name: getattr(joined, name) for name in _ASKED}
+        if before:
+            return replace(before, **asked)
+        return Layer(
+            label,
+            path,
+            type(module).__name__,
+            self._names,
+            **asked,
             families=tuple(one.__name__ for one in type(module).__mro__),
-            weights=before.weights if before else weights_of(module),
+            weights=weights_of(module),
         )
 
     def remove(self, chosen: set[Where]) -> None:

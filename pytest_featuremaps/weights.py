@@ -21,7 +21,11 @@ def weights_of(module: nn.Module) -> Callable[[], str | None]:
 
 def _versions(module: nn.Module) -> int:
     """Return a number that grows whenever a parameter or buffer is changed in place."""
-    own = [*module.parameters(), *module.buffers()]
+    if module._modules:
+        own = [*module.parameters(), *module.buffers()]
+    else:  # most modules; a walk over children costs more than all the rest
+        state = (*module._parameters.values(), *module._buffers.values())
+        own = [one for one in state if one is not None]
     # What a lazy module has not made yet refuses every question.
     known = [one for one in own if not is_lazy(one) and not one.is_inference()]
     return sum(one._version for one in known)
