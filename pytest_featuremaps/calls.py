@@ -15,7 +15,7 @@ from pytest_featuremaps.hooks import describe, in_backward, is_traced
 from pytest_featuremaps.keeping import keep
 from pytest_featuremaps.keys import Layer, Place
 from pytest_featuremaps.leaves import tensors
-from pytest_featuremaps.maps import Log
+from pytest_featuremaps.log import Log
 from pytest_featuremaps.paths import ROOT, Survey
 from pytest_featuremaps.targets import Resolved
 from pytest_featuremaps.wishes import Wish

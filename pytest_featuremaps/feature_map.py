@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import torch
 
-from pytest_featuremaps import chunks, layouts, rendering, shapes, stats
-from pytest_featuremaps.errors import CaptureError, MissingMap, UnsupportedTensor
+from pytest_featuremaps import bounds, contracts
+from pytest_featuremaps.errors import CaptureError, MissingMap
+from pytest_featuremaps.grammar import Spec
 from pytest_featuremaps.keeping import Kept, keep
 from pytest_featuremaps.keys import Place
 from pytest_featuremaps.leaves import Leaf, brackets
+from pytest_featuremaps.pictures import DrawnTensor
 from pytest_featuremaps.wording import listed
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-    from PIL import Image
 
-
-class FeatureMap:
+class FeatureMap(DrawnTensor):
     """One tensor that one call of a module produced, as an independent copy.
 
     Attributes:
@@ -31,70 +26,18 @@ class FeatureMap:
         kept: what is known of it: its values, or only statistics or its shape.
     """
 
-    # An ndarray on the left of `==` must leave the comparison to the other operand.
-    __array_ufunc__ = None
-
     def __init__(
         self, place: Place, kept: Kept, inputs: Mapping[str, Mapping[Leaf, Kept]] | None = None
     ) -> None:
-        self.place = place
-        self.kept = kept
+        super().__init__(place, kept)
         self._inputs = inputs
         self._grad: Kept | None = None
         self._passes = 0
 
     @property
-    def key(self) -> str:
-        """The shortest name of this map in its recording: `conv`, `conv#1`, `rnn[1][0]`.
-
-        The call is named once the module has run more than once, the place in the output
-        where it holds several tensors, the model where several are recorded.
-        """
-        return self.place.key
-
-    @property
-    def layer(self) -> str:
-        """The module's path in its model; `"."` is the model itself."""
-        return self.place.layer.path
-
-    @property
-    def call(self) -> int:
-        """Which call of the module this was, from 0."""
-        return self.place.call
-
-    @property
-    def module_type(self) -> str:
-        """The name of the module's class, such as `"Conv2d"`."""
-        return self.place.layer.module_type
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The sizes of the axes, in elements."""
-        return self.kept.shape
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The element type, as the module produced it."""
-        return self.kept.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """The device that the module produced it on."""
-        return self.kept.device
-
-    @property
-    def tensor(self) -> torch.Tensor:
-        """The recorded values, detached, on the device they were made on.
-
-        Raises:
-            CaptureError: they were not kept.
-        """
-        if self.kept.tensor is None:
-            raise CaptureError(
-                f'{self.place.title} was captured with keep="{self.kept.how}", so its values are '
-                'gone.\nCapture it with keep="values", which is the default.'
-            )
-        return self.kept.tensor
+    def has_inputs(self) -> bool:
+        """Whether what went into this call was recorded."""
+        return self._inputs is not None
 
     @property
     def inputs(self) -> Inputs:
@@ -160,54 +103,7 @@ class FeatureMap:
         else:
             self._grad = keep(self._grad.tensor + gradient)
 
-    @property
-    def layout(self) -> str | None:
-        """What each axis means, such as `"NCHW"`: declared, or known from the module's type.
-
-        None where nothing is known.
-
-        Raises:
-            CaptureError: the declared layout does not fit the shape.
-        """
-        declared = self.place.layer.layout
-        if declared is None:
-            return layouts.guess(self._families, len(self.shape))
-        reason = layouts.misfit(declared, len(self.shape))
-        if reason:
-            raise CaptureError(f"{self.place.title} has shape {self.shape}: {reason}.")
-        return declared
-
-    @property
-    def _families(self) -> tuple[str, ...]:
-        return self.place.layer.families or (self.module_type,)
-
-    @cached_property
-    def stats(self) -> stats.Stats:
-        """Mean, standard deviation, extremes and counts, of the whole map and per channel.
-
-        Computed in float64 whatever the dtype; non-finite values are counted and left out
-        of the moments.
-
-        Raises:
-            UnsupportedTensor: the tensor has no readable values (meta, sparse, quantised).
-            CaptureError: the declared layout does not fit the shape.
-        """
-        if self.kept.stats is not None:
-            return self.kept.stats
-        self._require_values()
-        axis = layouts.channel_axis(self.layout, self._families, len(self.shape))
-        return stats.summarise(self.tensor, axis)
-
-    def numpy(self) -> npt.NDArray[Any]:
-        """Return the values as a new array; bfloat16 and float8 become float32.
-
-        Raises:
-            UnsupportedTensor: the tensor has no readable values (meta, sparse, quantised).
-        """
-        self._require_values()
-        return np.array(self._widened().cpu().resolve_conj().resolve_neg().numpy())
-
-    def assert_shape(self, spec: str | tuple[int, ...], **dims: int) -> dict[str, int]:
+    def assert_shape(self, spec: Spec, /, **dims: int) -> dict[str, int]:
         """Check the shape, and return the sizes that the specification's names stand for.
 
         Args:
@@ -221,17 +117,57 @@ class FeatureMap:
             ShapeSpecError: the specification cannot be read.
         """
         __tracebackhide__ = True
-        match = shapes.check(spec, self.shape, dims)
-        if not match.reason:
-            return match.bound
-        lines = [
-            f"{self.place.title}: {match.reason}.",
-            f"  expected: {_spaced(spec)}",
-            f"  found:    {_spaced(self.shape)}",
-        ]
-        if dims:
-            lines.append(f"  with:     {', '.join(f'{name} = {dims[name]}' for name in dims)}")
-        raise AssertionError("\n".join(lines))
+        clause = contracts.Clause(self.key, self.place.title, spec, self.shape)
+        agreement = contracts.hold([clause], dims, given="from an earlier layer")
+        if agreement.broken:
+            raise AssertionError(contracts.tell_one(agreement, dims))
+        return agreement.bound
+
+    def assert_stats(self, **allowed: Any) -> None:  # noqa: ANN401 - anything with `==`
+        """Check statistics against bounds, all of them at once.
+
+        `assert_stats(mean=(-0.1, 0.1), std=(None, 2), nan_count=0, max=pytest.approx(6))`.
+
+        Args:
+            **allowed: by the name of a statistic (`mean`, `std`, `min`, `max`, `rms`,
+                `zero_fraction`, `nan_count`, `inf_count`, `count`), what it may be: a pair is
+                an interval with its ends, one of which may be None; anything else is compared
+                with `==`. A statistic that is NaN, as those of a map without finite values
+                are, lies in no interval.
+
+        Raises:
+            AssertionError: some do not hold; the text gives observed and allowed of each.
+            TypeError: no bound is given, or one for something that is no statistic.
+            ValueError: an interval is empty.
+            UnsupportedTensor: the tensor has no readable values.
+        """
+        __tracebackhide__ = True
+        failure = bounds.violations(self.place.title, self.stats, allowed)
+        if failure:
+            raise AssertionError(failure)
+
+    def assert_no_dead_channels(self, max_fraction: float = 0.0) -> None:
+        """Check that no channel is zero throughout, in all samples and at all positions.
+
+        Args:
+            max_fraction: the largest share of the channels that may be, from 0 to 1.
+
+        Raises:
+            AssertionError: more are; the text names them, and the axis they lie on.
+            ValueError: the share is none.
+            UnsupportedTensor: the tensor has no readable values, or no axis of channels.
+            CaptureError: its statistics were kept without those of each channel.
+        """
+        __tracebackhide__ = True
+        if self.kept.stats is not None and not self.place.layer.channels:
+            raise CaptureError(
+                f'{self.place.title} was captured with keep="stats" and no numbers per channel.\n'
+                "Capture it with channels=True as well."
+            )
+        axis = f"axis {self.channel_axis} of shape {self.shape}, layout {self.layout or 'unknown'}"
+        failure = bounds.dead_channels(self.place.title, self.stats, max_fraction, axis)
+        if failure:
+            raise AssertionError(failure)
 
     def assert_finite(self) -> None:
         """Check that the map holds neither NaN nor infinity.
@@ -257,8 +193,8 @@ class FeatureMap:
         numbers = self.kept.stats
         if numbers is not None:
             return self._counted(numbers.nan_count, numbers.inf_count, numbers.count)
-        self._require_values()
-        values = self._widened()
+        self.require_values()
+        values = self.widened()
         bad = ~torch.isfinite(values)
         count = int(bad.sum())
         if not count:
@@ -277,151 +213,6 @@ class FeatureMap:
             f"{self.place.title} is not finite: {nans} NaN and {infinite} infinite of "
             f"{count} values."
         )
-
-    def image(
-        self, *, sample: int = 0, channels: Sequence[int] | None = None, scale: int | None = None
-    ) -> Image.Image:
-        """Draw the channels of one sample as a mosaic, each over its own range of values.
-
-        Args:
-            sample: which sample of the batch to draw.
-            channels: which channels to draw; all of them when None.
-            scale: pixels per value; chosen so that small maps can be seen when None.
-
-        Raises:
-            UnsupportedTensor: the map has no axes to draw.
-            IndexError: there is no such sample or channel.
-        """
-        return self.mosaic(sample=sample, channels=channels).image(scale)
-
-    def save(
-        self,
-        path: str | Path,
-        *,
-        sample: int = 0,
-        channels: Sequence[int] | None = None,
-        scale: int | None = None,
-    ) -> Path:
-        """Write the picture that `image()` draws to a file, and return its path.
-
-        Args:
-            path: the file to write; its ending chooses the format, as Pillow knows them.
-            sample: which sample of the batch to draw.
-            channels: which channels to draw; all of them when None.
-            scale: pixels per value; chosen so that small maps can be seen when None.
-        """
-        path = Path(path)
-        self.image(sample=sample, channels=channels, scale=scale).save(path)
-        return path
-
-    def save_channels(
-        self, folder: str | Path, *, sample: int = 0, scale: int | None = None
-    ) -> list[Path]:
-        """Write one `channel_<i>.png` for each channel of one sample, and return the paths.
-
-        Args:
-            folder: where to write; made if it does not exist.
-            sample: which sample of the batch to draw.
-            scale: pixels per value; chosen so that small maps can be seen when None.
-        """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        whole = self.mosaic(sample=sample)
-        paths = [folder / f"channel_{number}.png" for number in whole.channels]
-        for number, path in zip(whole.channels, paths, strict=True):
-            rendering.pick(whole, [number]).image(scale).save(path)
-        return paths
-
-    def mosaic(
-        self,
-        *,
-        sample: int = 0,
-        channels: Sequence[int] | None = None,
-        like: rendering.Mosaic | None = None,
-    ) -> rendering.Mosaic:
-        """Draw one sample, one tile for each channel.
-
-        Args:
-            sample: which sample of the batch to draw.
-            channels: which channels to draw; all of them when None.
-            like: a mosaic of the same channels, whose ranges of values are used, so that a
-                change of scale shows.
-
-        Raises:
-            UnsupportedTensor: the map has no axes to draw.
-            IndexError: there is no such sample or channel.
-        """
-        planes = self._planes(sample)
-        try:
-            return rendering.render_channels(planes, channels, like)
-        except IndexError as error:
-            reason = str(error)
-        raise IndexError(f"{self.place.title}: {reason}.")
-
-    def _planes(self, sample: int) -> npt.NDArray[Any]:
-        """Return one sample as an array (channels, rows, columns)."""
-        one = self.take(sample)
-        if one.tensor.is_complex():
-            kind, planes = "complex values", None
-        else:
-            kind, planes = f"shape {self.shape}", layouts.planes(_drawable(one), one.layout or "")
-        if planes is None:
-            raise UnsupportedTensor(
-                f"{self.place.title} has {kind}: there is no picture of it.\n"
-                "A picture needs an axis of channels and one or two of positions. Declare them "
-                'when you capture, such as layout="NHWC", or compare the numbers.'
-            )
-        return planes
-
-    def take(self, sample: int | None) -> FeatureMap:
-        """Return this map with one sample of its batch; the whole map for None.
-
-        Raises:
-            UnsupportedTensor: the tensor has no readable values.
-            IndexError: there is no such sample.
-        """
-        layout = self.layout
-        axis = layout.find("N") if layout is not None else min(len(self.shape), 1) - 1
-        if sample is None or (axis < 0 and sample == 0):
-            return self
-        count = self.shape[axis] if axis >= 0 else 1
-        if not 0 <= sample < count:
-            raise IndexError(f"{self.place.title} has no sample {sample}: it has {count}, from 0.")
-        self._require_values()
-        return FeatureMap(self.place, keep(self.tensor.narrow(axis, sample, 1)))
-
-    def _require_values(self) -> None:
-        if self.kept.obstacle:
-            raise UnsupportedTensor(f"{self.place.title}: {self.kept.obstacle}")
-        try:
-            chunks.readable(self.tensor)
-        except UnsupportedTensor as error:
-            reason = str(error)
-        else:
-            return
-        raise UnsupportedTensor(f"{self.place.title}: {reason}")
-
-    def _widened(self) -> torch.Tensor:
-        """Return the values, in float32 where their dtype is one that numpy lacks."""
-        narrow = self.tensor.is_floating_point() and self.tensor.dtype not in _NUMPY_FLOATS
-        return self.tensor.float() if narrow else self.tensor
-
-    def _repr_png_(self) -> bytes | None:
-        """Show the picture in a notebook; nothing for a map that has none."""
-        try:
-            return rendering.encode(self.mosaic())
-        except (UnsupportedTensor, CaptureError, IndexError):
-            return None
-
-    def __array__(
-        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
-    ) -> npt.NDArray[Any]:
-        del copy  # numpy() always copies
-        return np.asarray(self.numpy(), dtype=dtype)
-
-    def __repr__(self) -> str:
-        dtype = str(self.dtype).removeprefix("torch.")
-        return f"<FeatureMap {self.place.title} {self.shape} {dtype}>"
 
 
 class Inputs(Mapping[str, FeatureMap]):
@@ -451,18 +242,3 @@ class Inputs(Mapping[str, FeatureMap]):
 
     def __repr__(self) -> str:
         return f"<Inputs: {', '.join(self._maps) or 'no tensors'}>"
-
-
-_NUMPY_FLOATS = frozenset({torch.float16, torch.float32, torch.float64})
-
-
-def _drawable(one: FeatureMap) -> npt.NDArray[Any]:
-    """Return the values; the largest of a narrow float, which masks are filled with, as Inf."""
-    values = one.numpy()
-    if one.tensor.is_floating_point() and one.dtype not in _NUMPY_FLOATS:
-        values[np.abs(values) >= chunks.infinite_from(one.dtype)] *= np.inf
-    return values
-
-
-def _spaced(sizes: str | tuple[int, ...]) -> str:
-    return (sizes if isinstance(sizes, str) else " ".join(map(str, sizes))) or "a scalar"

@@ -18,7 +18,7 @@ from pytest_featuremaps.keeping import Kept, keep
 from pytest_featuremaps.keys import Layer, Place
 from pytest_featuremaps.layouts import channel_axis
 from pytest_featuremaps.leaves import Leaf, arguments, tensors
-from pytest_featuremaps.maps import Log
+from pytest_featuremaps.log import Log
 
 Taken: TypeAlias = Mapping[str, Mapping[Leaf, Kept]]
 

@@ -3,62 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from typing import TypeGuard
 
-from pytest_featuremaps.errors import AmbiguousKey, CaptureError, MissingMap, UnsupportedTensor
+from pytest_featuremaps import summaries
+from pytest_featuremaps.checkup import examine
+from pytest_featuremaps.contracts import Clause, hold
+from pytest_featuremaps.errors import AmbiguousKey, CaptureError, MissingMap
 from pytest_featuremaps.feature_map import FeatureMap
+from pytest_featuremaps.grammar import Spec
 from pytest_featuremaps.keys import Layer, Where
+from pytest_featuremaps.log import Log
 from pytest_featuremaps.paths import ROOT, Paths
 from pytest_featuremaps.targets import Target
+from pytest_featuremaps.vitals import Limits
 from pytest_featuremaps.wording import listed
-
-
-def _unexplained(layer: Layer) -> str:
-    del layer
-    return "it did not run"
-
-
-@dataclass(eq=False)
-class Log:
-    """What one recording has recorded so far.
-
-    Attributes:
-        layers: the captured modules, in the order of their models.
-        paths: the names in each model, to look aliases up.
-        maps: the recorded maps, in order of completion.
-        version: changes whenever the maps or their keys may have.
-        notes: what recording changed in how the models run.
-        explain: says why a layer has no map.
-    """
-
-    layers: dict[Where, Layer] = field(default_factory=dict)
-    paths: dict[str, Paths] = field(default_factory=dict)
-    maps: list[FeatureMap] = field(default_factory=list)
-    version: int = 0
-    notes: list[str] = field(default_factory=list)
-    explain: Callable[[Layer], str] = _unexplained
-
-    def note(self, text: str) -> None:
-        """Add a note, once."""
-        if text not in self.notes:
-            self.notes.append(text)
-
-    def add(self, maps: Sequence[FeatureMap]) -> None:
-        """Append the maps of one finished call."""
-        for one in maps:
-            one.place.layer.recorded = True
-        self.maps.extend(maps)
-        self.version += 1
-
-    def replace(self, maps: Sequence[FeatureMap], calls: Mapping[Where, int]) -> None:
-        """Hold these maps and counts of calls instead; a layer not named has no calls."""
-        self.maps[:] = maps
-        self.version += 1
-        for where, layer in self.layers.items():
-            layer.calls = calls.get(where, 0)
-            layer.problem, layer.recomputed = "", 0
 
 
 class FeatureMaps(Mapping[str, FeatureMap]):
@@ -166,11 +125,97 @@ class FeatureMaps(Mapping[str, FeatureMap]):
             after = [f"{more} later feature maps are not finite either."] if more else []
             raise AssertionError("\n".join([reasons[0], *after]))
 
-    def summary(self) -> str:
-        """Return a table of the recorded maps, and of what was captured but did not run."""
-        rows = [_HEADINGS, *(_row(key, one) for key, one in self._index().items())]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [_aligned(row, widths) for row in rows]
+    def assert_shapes(self, specs: Mapping[str, Spec], /, **dims: int) -> dict[str, int]:
+        """Check the shapes of several maps with one set of names, and return their sizes.
+
+        A name is bound by the first map that has it and must agree in all others:
+        `assert_shapes({"conv1": "N 10 H W", "pool1": "N 10 H/2 W/2"}, N=1)`. For what a
+        specification may hold see `FeatureMap.assert_shape`.
+
+        Args:
+            specs: what each shape should be, by key, in the order in which names are bound.
+            **dims: sizes already known for names.
+
+        Raises:
+            AssertionError: some shapes are others; the text tells all of them, the size of
+                each name, and where it was bound.
+            ShapeSpecError: a specification cannot be read.
+            MissingMap: there is no map of such a key.
+            AmbiguousKey: a key means several maps.
+        """
+        __tracebackhide__ = True
+        maps = [(self[key], spec) for key, spec in specs.items()]
+        clauses = [Clause(self._key(one), one.place.title, spec, one.shape) for one, spec in maps]
+        agreement = hold(clauses, dims)
+        if agreement.broken:
+            raise AssertionError(agreement.text)
+        return agreement.bound
+
+    def assert_healthy(
+        self,
+        *,
+        nan: float | None = Limits.nan,
+        inf: float | None = Limits.inf,
+        dead: float | None = Limits.dead,
+        constant: float | None = Limits.constant,
+        saturated: float | None = Limits.saturated,
+        scale: tuple[float, float] | None = Limits.scale,
+        vanishing: float | None = Limits.vanishing,
+        exploding: float | None = Limits.exploding,
+    ) -> None:
+        """Check that the recorded maps, and their gradients, are those of a network that works.
+
+        All that is wrong is told at once, in one table, the most telling first. None switches
+        a check off. The defaults are far from what networks show that are trained, or freshly
+        initialised; they find what is broken, not what is unusual. Maps without readable
+        values are passed over, unless all are.
+
+        Args:
+            nan: the largest share of values that may be NaN, in a map or a gradient.
+            inf: the largest share of values that may be infinite, likewise.
+            dead: the largest share of the channels of an activation (ReLU, GELU, SiLU and
+                their like) that may be zero throughout. Maps of fewer than eight channels
+                are passed over.
+            constant: the largest share of a map's channels that may each hold one value,
+                although what went in varied: its own inputs where they are recorded,
+                otherwise the map before it. Maps of fewer than eight channels and embeddings
+                are passed over.
+            saturated: the largest share of values within 1 % of the ends of Sigmoid, Tanh,
+                Hardsigmoid and Softsign, or cut off by Hardtanh, ReLU6 and `clamp()`. It
+                needs values, not statistics only.
+            scale: the smallest and the largest ratio of a map's RMS to that of what went in,
+                or of the map before it; not checked unless given.
+            vanishing: the smallest gradient that the first layers may get, as a share of the
+                largest. No gradient may be zero throughout either.
+            exploding: the largest gradient, as a multiple of the last layer's.
+
+        Raises:
+            AssertionError: something is wrong.
+            CaptureError: of no map is anything known but its shape.
+            UnsupportedTensor: no map has readable values.
+            ValueError: a bound is none; as is a TypeError.
+        """
+        __tracebackhide__ = True
+        limits = Limits(nan, inf, dead, constant, saturated, scale, vanishing, exploding)
+        failure = examine(self._index(), limits)
+        if failure:
+            raise AssertionError(failure)
+
+    def summary(self, *, as_specs: bool = False, most: int | None = None) -> str:
+        """Return a table of the recorded maps, and of what was captured but did not run.
+
+        Args:
+            as_specs: return the shapes instead, as a call of `assert_shapes` to paste into a
+                test: samples and positions become names, and ratios of them where exact.
+            most: how many maps the table holds; all of them when None.
+        """
+        if as_specs:
+            return summaries.specs(self._index())
+        return "\n".join([*summaries.table(self._index(), most=most), *self._remarks()])
+
+    def _remarks(self) -> list[str]:
+        """Say what was captured and did not run, and what recording changed."""
+        lines = []
         layers = self._layers().values()
         silent = [layer.name for layer in layers if not layer.ran]
         again = [layer.name for layer in layers if layer.recomputed]
@@ -180,7 +225,7 @@ class FeatureMaps(Mapping[str, FeatureMap]):
         for problem in problems:
             unread = [layer.name for layer in layers if layer.problem == problem]
             lines.append(f"could not be recorded: {listed(unread)} ({problem})")
-        return "\n".join([*lines, *(f"note: {text}" for text in self._log.notes)])
+        return [*lines, *(f"note: {text}" for text in self._log.notes)]
 
     def _layers(self) -> dict[Where, Layer]:
         return {where: one for where, one in list(self._log.layers.items()) if self._shows(where)}
@@ -263,25 +308,3 @@ def _means_call(pattern: str, path: str, paths: Paths) -> bool:
 
 def _is_text(key: object) -> TypeGuard[str]:
     return isinstance(key, str)
-
-
-_HEADINGS = ("feature map", "module", "shape", "dtype", "mean", "std", "min", "max", "zeros")
-_WORDS = 4
-
-
-def _row(key: str, one: FeatureMap) -> tuple[str, ...]:
-    dtype = str(one.dtype).removeprefix("torch.")
-    words = (key, one.module_type, "×".join(map(str, one.shape)) or "scalar", dtype)
-    try:
-        numbers = one.stats
-    except (UnsupportedTensor, CaptureError):
-        return (*words, "–", "–", "–", "–", "–")
-    moments = (numbers.mean, numbers.std, numbers.min, numbers.max)
-    zeros = f"{100 * numbers.zero_fraction:.1f}%"
-    return (*words, *(f"{value:.3g}" for value in moments), zeros)
-
-
-def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
-    words = [cell.ljust(width) for cell, width in zip(row[:_WORDS], widths, strict=False)]
-    figures = [cell.rjust(width) for cell, width in zip(row[_WORDS:], widths[_WORDS:], strict=True)]
-    return "  ".join(words + figures)

@@ -22,6 +22,9 @@ SNAPSHOT = "feature_snapshot"
 SHAPES = "shapes_only"
 MODEL = "featuremaps_model"
 
+# A report holds the numbers of this many maps: taking and sending them costs time.
+_MOST_MAPS = 50
+
 _MARK_OPTIONS = (
     "where",
     "model",
@@ -252,10 +255,15 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item,
+    item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Tell the whole story of each failed comparison in a section of the report."""
+    """Attach what was captured to the report, and the whole story of each failed comparison."""
+    capturing = item.stash.get(_CAPTURING, None)
+    if capturing is not None and call.when == "call":
+        _write_properties(item, capturing.recording, measure=call.excinfo is not None)
     report = yield
+    if capturing is not None and call.when == "call" and report.failed and capturing.recording:
+        report.sections.append(("feature maps", capturing.recording.summary(most=_MOST_MAPS)))
     failures = item.stash.get(_FAILURES, [])
     while report.failed and failures:
         verdict = failures.pop(0)
@@ -294,6 +302,17 @@ def _end(item: pytest.Item) -> None:
         del item.stash[_CAPTURING]
     if _CAPTURING in item.config.stash:
         del item.config.stash[_CAPTURING]
+
+
+def _write_properties(item: pytest.Item, recording: Recording, *, measure: bool) -> None:
+    """Make each map a property of the report; those of an earlier run of the test go."""
+    from pytest_featuremaps.summaries import PROPERTY, properties
+
+    kept = [one for one in item.user_properties if not one[0].startswith(PROPERTY)]
+    item.user_properties[:] = [
+        *kept,
+        *properties(recording, most=_MOST_MAPS, measure=measure),
+    ]
 
 
 def _fixture_names(item: pytest.Item) -> list[str]:

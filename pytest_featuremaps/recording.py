@@ -18,7 +18,8 @@ from pytest_featuremaps.errors import CaptureError
 from pytest_featuremaps.feature_map import FeatureMap
 from pytest_featuremaps.functional import turns_off_fast_path
 from pytest_featuremaps.keys import Keep, Layer, Where
-from pytest_featuremaps.maps import FeatureMaps, Log
+from pytest_featuremaps.log import Log
+from pytest_featuremaps.maps import FeatureMaps
 from pytest_featuremaps.models import COMPILER, compiled_parts, fused_layers, refusal
 from pytest_featuremaps.paths import Survey, survey
 from pytest_featuremaps.targets import Resolved, Target, resolve

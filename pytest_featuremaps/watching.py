@@ -11,7 +11,7 @@ from torch import nn
 
 from pytest_featuremaps.hooks import Hooks, Probe, sweep
 from pytest_featuremaps.keys import Layer, Where
-from pytest_featuremaps.maps import Log
+from pytest_featuremaps.log import Log
 from pytest_featuremaps.paths import ROOT, Survey
 from pytest_featuremaps.silence import owner
 from pytest_featuremaps.targets import Resolved

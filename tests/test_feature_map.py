@@ -299,3 +299,9 @@ def test_interoperates_with_the_usual_assertions(one):
     np.testing.assert_array_equal(one, one.numpy())
     assert one.stats.mean == pytest.approx(47.5)
     assert isinstance(nn.ReLU()(one.tensor), torch.Tensor)
+
+
+def test_annotations_in_the_style_of_jaxtyping_hold(one):
+    jaxtyping = pytest.importorskip("jaxtyping")
+    assert isinstance(one.tensor, jaxtyping.Float[torch.Tensor, "2 3 4 4"])
+    assert not isinstance(one.tensor, jaxtyping.Float[torch.Tensor, "2 4 4"])

@@ -722,6 +722,15 @@ def test_statistics_of_a_trained_network_reduced_in_the_hook(mobilenet, astronau
 
 
 @torch.no_grad()
+def test_the_trained_network_is_healthy(mobilenet, astronaut):
+    # A third of its first channels died in training, which is no more than usual.
+    with capture(mobilenet, "**", inputs=True) as maps:
+        mobilenet(astronaut)
+    maps.assert_healthy()
+    with pytest.raises(AssertionError, match=r"^features\.0\.2 \(ReLU6\): 12 of 32 channels"):
+        maps["features.0.2"].assert_no_dead_channels(max_fraction=0.3)
+
+
 def test_a_batchnorm_whose_eps_slipped_is_the_first_layer_that_diverges(mobilenet, astronaut):
     def baseline():
         with capture(mobilenet, "**") as maps:

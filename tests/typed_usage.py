@@ -26,6 +26,12 @@ def test_typed(
     model(torch.rand(1, 3, 8, 8))
     one: FeatureMap = feature_maps["conv1"]
     sizes: dict[str, int] = one.assert_shape("N C H W", N=1)
+    sizes |= feature_maps.assert_shapes({"conv1": "N C H W", "fc": (1, 10)}, N=1)
+    one.assert_stats(mean=(-1, None), max=pytest.approx(4.0), nan_count=0)
+    one.assert_no_dead_channels(max_fraction=0.1)
+    feature_maps.assert_healthy(dead=None, scale=(0.1, 10))
+    proposal: str = feature_maps.summary(as_specs=True)
+    assert proposal
     picture: Image.Image = one.image(channels=range(sizes["C"]))
     values: npt.NDArray[np.float32] = one.numpy()
     assert picture.size[0] >= values.shape[-1]

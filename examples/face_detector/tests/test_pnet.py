@@ -6,25 +6,30 @@ import pytest
 @pytest.mark.capture("conv1", "pool1", "conv2", "conv3", model="pnet")
 def test_no_layer_pads(pnet, photo, feature_maps):
     pnet(photo)
-    sizes = feature_maps["conv1"].assert_shape("N 10 H W", N=1, H=160 - 2, W=128 - 2)
-    feature_maps["pool1"].assert_shape("N 10 H/2 W/2", **sizes)
-    feature_maps["conv2"].assert_shape("N 16 H/2-2 W/2-2", **sizes)
-    feature_maps["conv3"].assert_shape("N 32 H/2-4 W/2-4", **sizes)
+    feature_maps.assert_shapes(
+        {
+            "conv1": "N 10 H W",
+            "pool1": "N 10 H/2 W/2",
+            "conv2": "N 16 H/2-2 W/2-2",
+            "conv3": "N 32 H/2-4 W/2-4",
+        },
+        N=1,
+        H=160 - 2,
+        W=128 - 2,
+    )
 
 
 @pytest.mark.capture("prelu*", "pool1", "softmax4_1", model="pnet")
 def test_activations_are_healthy(pnet, photo, feature_maps):
     pnet(photo)
-    feature_maps.assert_finite()
+    feature_maps.assert_healthy(dead=0)
     for name in ("prelu1", "prelu2", "prelu3"):
-        stats = feature_maps[name].stats
-        assert not stats.dead_channels
+        feature_maps[name].assert_no_dead_channels()
         # PReLU weakens what is negative; a ReLU in its place would cut half of it to zero.
-        assert stats.zero_fraction < 0.01
-        assert stats.min < 0
+        feature_maps[name].assert_stats(zero_fraction=(0, 0.01), min=(None, 0))
     assert feature_maps["pool1"].stats.max == feature_maps["prelu1"].stats.max
     assert feature_maps["pool1"].stats.mean > feature_maps["prelu1"].stats.mean
-    assert feature_maps["softmax4_1"].stats.mean == pytest.approx(0.5)
+    feature_maps["softmax4_1"].assert_stats(mean=pytest.approx(0.5), min=(0, None), max=(None, 1))
 
 
 @pytest.mark.capture("conv1", "prelu1", "conv3", model="pnet")

@@ -6,12 +6,16 @@ import pytest
 @pytest.mark.capture("conv*", "dense*", model="rnet")
 def test_shapes_down_to_one_answer(rnet, face_24, feature_maps):
     rnet(face_24)
-    feature_maps["conv1"].assert_shape("N 28 22 22")
-    feature_maps["conv2"].assert_shape("N 48 9 9")
-    feature_maps["conv3"].assert_shape("N 64 3 3")
-    feature_maps["dense4"].assert_shape("N 128")
-    feature_maps["dense5_1"].assert_shape("N 2")
-    feature_maps["dense5_2"].assert_shape("N 4")
+    feature_maps.assert_shapes(
+        {
+            "conv1": "N 28 22 22",
+            "conv2": "N 48 9 9",
+            "conv3": "N 64 3 3",
+            "dense4": "N 128",
+            "dense5_1": "N 2",
+            "dense5_2": "N 4",
+        }
+    )
 
 
 @pytest.mark.capture("conv1", model="rnet")
@@ -24,5 +28,5 @@ def test_conv1(rnet, face_24, feature_maps, feature_snapshot):
 def test_every_layer(rnet, face_24, feature_maps, feature_snapshot):
     probability, _ = rnet(face_24)
     assert probability.item() > 0.99
-    feature_maps.assert_finite()
+    feature_maps.assert_healthy()
     assert feature_maps == feature_snapshot

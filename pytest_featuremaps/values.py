@@ -1,0 +1,182 @@
+"""One recorded tensor: where it came from, what is known of it, and its values as numbers."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pytest_featuremaps import chunks, layouts, stats
+from pytest_featuremaps.errors import CaptureError, UnsupportedTensor
+from pytest_featuremaps.keeping import Kept
+from pytest_featuremaps.keys import Place
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+NUMPY_FLOATS = frozenset({torch.float16, torch.float32, torch.float64})
+
+
+class RecordedTensor:
+    """One tensor that a call of a module took, produced or got as a gradient.
+
+    Attributes:
+        place: the layer, the call and the place in the output that it came from.
+        kept: what is known of it: its values, or only statistics or its shape.
+    """
+
+    # An ndarray on the left of `==` must leave the comparison to the other operand.
+    __array_ufunc__ = None
+
+    def __init__(self, place: Place, kept: Kept) -> None:
+        self.place = place
+        self.kept = kept
+
+    @property
+    def key(self) -> str:
+        """The shortest name of this map in its recording: `conv`, `conv#1`, `rnn[1][0]`.
+
+        The call is named once the module has run more than once, the place in the output
+        where it holds several tensors, the model where several are recorded.
+        """
+        return self.place.key
+
+    @property
+    def layer(self) -> str:
+        """The module's path in its model; `"."` is the model itself."""
+        return self.place.layer.path
+
+    @property
+    def call(self) -> int:
+        """Which call of the module this was, from 0."""
+        return self.place.call
+
+    @property
+    def module_type(self) -> str:
+        """The name of the module's class, such as `"Conv2d"`."""
+        return self.place.layer.module_type
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The sizes of the axes, in elements."""
+        return self.kept.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The element type, as the module produced it."""
+        return self.kept.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """The device that the module produced it on."""
+        return self.kept.device
+
+    @property
+    def tensor(self) -> torch.Tensor:
+        """The recorded values, detached, on the device they were made on.
+
+        Raises:
+            CaptureError: they were not kept.
+        """
+        if self.kept.tensor is None:
+            raise CaptureError(
+                f'{self.place.title} was captured with keep="{self.kept.how}", so its values are '
+                'gone.\nCapture it with keep="values", which is the default.'
+            )
+        return self.kept.tensor
+
+    @property
+    def layout(self) -> str | None:
+        """What each axis means, such as `"NCHW"`: declared, or known from the module's type.
+
+        None where nothing is known.
+
+        Raises:
+            CaptureError: the declared layout does not fit the shape.
+        """
+        declared = self.place.layer.layout
+        if declared is None:
+            return layouts.guess(self.families, len(self.shape))
+        reason = layouts.misfit(declared, len(self.shape))
+        if reason:
+            raise CaptureError(f"{self.place.title} has shape {self.shape}: {reason}.")
+        return declared
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The names of the module's class and of those it derives from."""
+        return self.place.layer.families or (self.module_type,)
+
+    @cached_property
+    def stats(self) -> stats.Stats:
+        """Mean, standard deviation, extremes and counts, of the whole map and per channel.
+
+        Computed in float64 whatever the dtype; non-finite values are counted and left out
+        of the moments.
+
+        Raises:
+            UnsupportedTensor: the tensor has no readable values (meta, sparse, quantised).
+            CaptureError: the declared layout does not fit the shape, or nothing but the shape
+                was kept.
+        """
+        if self.kept.stats is not None:
+            return self.kept.stats
+        self.require_values()
+        return stats.summarise(self.tensor, self.channel_axis)
+
+    @property
+    def channel_axis(self) -> int | None:
+        """Which axis is that of the channels: by the layout, or else by the module's type.
+
+        Raises:
+            CaptureError: the declared layout does not fit the shape.
+        """
+        return layouts.channel_axis(self.layout, self.families, len(self.shape))
+
+    @property
+    def measured(self) -> bool:
+        """Whether statistics are known already, so that asking for them costs nothing."""
+        return self.kept.stats is not None or "stats" in vars(self)
+
+    def numpy(self) -> npt.NDArray[Any]:
+        """Return the values as a new array; bfloat16 and float8 become float32.
+
+        Raises:
+            UnsupportedTensor: the tensor has no readable values (meta, sparse, quantised).
+        """
+        self.require_values()
+        return np.array(self.widened().cpu().resolve_conj().resolve_neg().numpy())
+
+    def require_values(self) -> None:
+        """Refuse a tensor without plain values.
+
+        Raises:
+            UnsupportedTensor: it has none; the text says why, and the way out.
+            CaptureError: they were not kept.
+        """
+        if self.kept.obstacle:
+            raise UnsupportedTensor(f"{self.place.title}: {self.kept.obstacle}")
+        try:
+            chunks.readable(self.tensor)
+        except UnsupportedTensor as error:
+            reason = str(error)
+        else:
+            return
+        raise UnsupportedTensor(f"{self.place.title}: {reason}")
+
+    def widened(self) -> torch.Tensor:
+        """Return the values, in float32 where their dtype is one that numpy lacks."""
+        narrow = self.tensor.is_floating_point() and self.tensor.dtype not in NUMPY_FLOATS
+        return self.tensor.float() if narrow else self.tensor
+
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> npt.NDArray[Any]:
+        del copy  # numpy() always copies
+        return np.asarray(self.numpy(), dtype=dtype)
+
+    def __repr__(self) -> str:
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"<FeatureMap {self.place.title} {self.shape} {dtype}>"

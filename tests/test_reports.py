@@ -1,0 +1,179 @@
+"""What a failing check looks like to whoever reads it: the first line, JUnit XML, sections."""
+
+from xml.etree import ElementTree as ET
+
+import pytest
+
+BROKEN = """
+@pytest.mark.capture("**")
+def test_shapes(output, feature_maps):
+    feature_maps.assert_shapes({"small_model.conv1": "N 4 H W", "relu": "N 8 H W"})
+
+@pytest.mark.capture("**")
+def test_numbers(output, feature_maps):
+    feature_maps["relu"].assert_stats(count=1, min=(0, None))
+
+@pytest.mark.capture("relu")
+def test_dead(model, photo, feature_maps):
+    torch.nn.init.constant_(model.small_model.conv2.bias, -100)
+    model(photo)
+    feature_maps["relu"].assert_no_dead_channels()
+
+@pytest.mark.capture("**")
+def test_healthy(model, photo, feature_maps):
+    torch.nn.init.constant_(model.small_model.conv2.bias, -100)
+    model(photo)
+    feature_maps.assert_healthy()
+"""
+
+FIRST_LINES = {
+    "shapes": "relu (ReLU): dimension 2 (H) is 8, but H = 10 from small_model.conv1, dimension 2; "
+    "dimension 3 (W) is 8, but W = 10 from small_model.conv1, dimension 3.",
+    "numbers": "relu (ReLU): count is 512, allowed 1.",
+    "dead": "relu (ReLU): 8 of 8 channels are dead: 0, 1, 2, 3, 4, 5, 6, 7.",
+    "healthy": "relu (ReLU) has 8 of 8 channels that are dead: zero throughout.",
+}
+
+
+@pytest.mark.parametrize("style", ["auto", "short"])
+def test_the_first_line_alone_says_what_is_wrong(write, pytester, monkeypatch, style):
+    monkeypatch.setenv("COLUMNS", "250")
+    write(BROKEN)
+    result = pytester.runpytest("-q", f"--tb={style}", "--junitxml=junit.xml")
+    result.assert_outcomes(failed=4)
+    failures = ET.parse(pytester.path / "junit.xml").iter("failure")  # noqa: S314 - written by this run
+    messages = [one.get("message").splitlines()[0] for one in failures]
+    assert messages == [f"AssertionError: {line}" for line in FIRST_LINES.values()]
+    for name, line in FIRST_LINES.items():
+        assert f"FAILED test_it.py::test_{name} - AssertionError: {line}" in result.outlines
+        assert f"E   {'' if style == 'short' else '    '}AssertionError: {line}" in result.outlines
+
+
+def test_the_traceback_ends_at_the_users_line(write, pytester):
+    write(BROKEN)
+    result = pytester.runpytest("-q", "--tb=short")
+    places = [line for line in result.outlines if ": in " in line]
+    assert [place.partition(": in ")[2] for place in places] == [
+        f"test_{name}" for name in FIRST_LINES
+    ]
+    assert all(place.startswith("test_it.py:") for place in places)
+
+
+def properties(pytester, name="junit.xml"):
+    """The properties of each test, by its name."""
+    cases = ET.parse(pytester.path / name).iter("testcase")  # noqa: S314 - written by this run
+    return {
+        case.get("name"): [(one.get("name"), one.get("value")) for one in case.iter("property")]
+        for case in cases
+    }
+
+
+REPORTED = """
+@pytest.mark.capture("small_model.*")
+def test_passing(output, feature_maps):
+    feature_maps["small_model.conv2"].stats
+
+@pytest.mark.capture("relu")
+def test_failing(output, feature_maps, request):
+    request.node.user_properties.append(("mine", 1))
+    assert not output.sum()
+
+def test_without(output):
+    pass
+
+def test_nothing_recorded(output, feature_maps):
+    assert not output.sum()
+"""
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["here", "two workers"])
+def test_what_was_captured_is_attached_to_the_report(write, pytester, workers):
+    write(REPORTED)
+    result = pytester.runpytest("--junitxml=junit.xml", *workers)
+    result.assert_outcomes(passed=2, failed=2)
+    attached = properties(pytester)
+    assert attached["test_passing"][0] == (
+        "feature map small_model.conv1",
+        "Conv2d 1×4×10×10 float32",
+    )
+    name, value = attached["test_passing"][1]
+    assert name == "feature map small_model.conv2"
+    assert value.startswith("Conv2d 1×8×8×8 float32 mean=")
+    (mine, (name, value)) = attached["test_failing"]
+    assert mine == ("mine", "1")
+    assert name == "feature map relu"
+    assert [part.partition("=")[0] for part in value.split()] == [
+        *["ReLU", "1×8×8×8", "float32", "mean", "std", "min", "max", "zeros"]
+    ]
+    assert attached["test_without"] == attached["test_nothing_recorded"] == []
+    text = result.stdout.str()
+    assert text.count("- feature maps -") == 1
+    result.stdout.fnmatch_lines(["*- feature maps -*", "feature map  module  shape *", "relu *"])
+
+
+def test_a_report_holds_fifty_maps(write, pytester):
+    write(
+        """
+        @pytest.mark.parametrize("fails", [False, True])
+        def test_many(feature_maps, fails):
+            net = nn.Sequential(*(nn.Identity() for _ in range(60)))
+            feature_maps.attach(net, "*")
+            net(torch.ones(2))
+            assert not fails
+        """
+    )
+    result = pytester.runpytest("--junitxml=junit.xml")
+    for attached in properties(pytester).values():
+        assert len(attached) == 51
+        assert attached[-1] == ("feature maps left out", "10")
+    result.stdout.fnmatch_lines(["49 *", "and 10 more"])
+
+
+def test_a_test_that_is_run_again_is_reported_once(write, pytester):
+    pytest.importorskip("pytest_rerunfailures")
+    write(REPORTED)
+    pytester.runpytest("--junitxml=junit.xml", "--reruns", "1", "-p", "no:xdist")
+    attached = properties(pytester)["test_failing"]
+    assert [name for name, _ in attached].count("feature map relu") == 1
+
+
+def test_a_model_of_shapes_is_reported_without_numbers(write, pytester):
+    write(
+        """
+        @pytest.mark.capture("relu")
+        def test_it(shapes_only, model, feature_maps):
+            model(torch.zeros(1, 3, 12, 12))
+            assert False
+        """
+    )
+    result = pytester.runpytest("--junitxml=junit.xml")
+    result.assert_outcomes(failed=1)
+    (attached,) = properties(pytester).values()
+    assert attached[0][1].startswith("ReLU 1×8×8×8 float32")
+
+
+def test_soft_assertions_collect_what_checks_raise(write, pytester):
+    write(
+        """
+        from contextlib import contextmanager
+
+        @contextmanager
+        def check(failures):
+            try:
+                yield
+            except AssertionError as error:
+                failures.append(type(error))
+
+        @pytest.mark.capture("relu")
+        def test_it(output, feature_maps):
+            failures = []
+            with check(failures):
+                feature_maps["relu"].assert_shape("N")
+            with check(failures):
+                feature_maps["relu"].assert_stats(count=1)
+            with check(failures):
+                feature_maps.assert_shapes({"relu": "N"})
+            assert failures == [AssertionError] * 3
+        """
+    )
+    pytester.runpytest().assert_outcomes(passed=1)
