@@ -40,17 +40,25 @@ class Options:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Why a comparison failed, in words.
+    """Why a comparison failed, in words, and what it compared.
 
     Attributes:
         title: the name of the baseline's file.
         headline: at most six short lines, the most telling first.
         story: all of it.
+        comparison: the numbers that were compared; None where there was no readable baseline.
+        location: the path of the baseline's file.
+        expected: its bytes; None where there is none.
+        actual: the bytes that an update would write.
     """
 
     title: str
     headline: list[str]
     story: list[str]
+    comparison: baseline.Comparison | None = None
+    location: str = ""
+    expected: bytes | None = None
+    actual: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -142,8 +150,13 @@ class Extension(SingleFileSnapshotExtension):
         ]
         self._fail(lines)
 
-    def _fail(self, headline: list[str], whole: list[str] | None = None) -> None:
-        self.verdict = Verdict(self.title, headline, whole or headline)
+    def _fail(
+        self,
+        headline: list[str],
+        whole: list[str] | None = None,
+        comparison: baseline.Comparison | None = None,
+    ) -> None:
+        self.verdict = Verdict(self.title, headline, whole or headline, comparison)
 
 
 class TableExtension(Extension):
@@ -172,6 +185,7 @@ class TableExtension(Extension):
         self._fail(
             story.headline(comparison, self.title, accept=self.accept),
             story.tell(comparison, self.title, accept=self.accept),
+            comparison,
         )
         return baseline.merge(self.stored, table, self.options.tolerance)
 
@@ -202,7 +216,7 @@ class PictureExtension(Extension):
         headline = story.headline(comparison, self.title, accept="")[:-1] if not comparison else []
         whole = story.tell(comparison, self.title, accept="") if not comparison else [self.title]
         accept = f"accept with: {self.accept}"
-        self._fail([*(headline + seen)[:5], accept], [*whole, *seen, accept])
+        self._fail([*(headline + seen)[:5], accept], [*whole, *seen, accept], comparison)
         return self._encoded(picture)
 
     def _look(

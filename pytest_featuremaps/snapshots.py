@@ -6,6 +6,7 @@ import shlex
 import unicodedata
 import warnings
 from collections.abc import MutableMapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,5 +162,12 @@ class FeatureSnapshot:
         if result.exception is not None:
             raise result.exception
         if not equal and extension.verdict is not None:
-            self.failures.append(extension.verdict)
+            self.failures.append(
+                replace(
+                    extension.verdict,
+                    location=path,
+                    expected=extension.stored,
+                    actual=result.asserted_data,
+                )
+            )
         return bool(equal)
