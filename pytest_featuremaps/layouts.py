@@ -18,6 +18,7 @@ _CHANNELS_LAST_MODULES = frozenset({"Linear", "LazyLinear", "LayerNorm", "RMSNor
 # The trailing digits of torch's own layers say how many positional axes their maps have.
 _POSITIONAL_MODULES = ("Conv", "Pool", "BatchNorm", "InstanceNorm", "Upsample", "PixelShuffle")
 _POSITIONS = {0: "", 1: "L", 2: "HW", 3: "DHW"}
+_RECURRENT_MODULES = frozenset({"RNN", "LSTM", "GRU"})
 
 
 def slip(layout: object) -> str:
@@ -40,17 +41,21 @@ def misfit(layout: str, ndim: int) -> str:
     return f"layout {layout!r} names {len(layout)} axes, the map has {ndim}"
 
 
-def guess(families: Sequence[str], ndim: int) -> str | None:
+def guess(families: Sequence[str], ndim: int, leaf: Sequence[int | str] = ()) -> str | None:
     """Return the layout that a module of this kind gives, or None where nothing is known.
 
     Channels are axis 1, but the last axis after `Linear` and `LayerNorm` and for maps of
     three axes, unless a 1-D convolution, pooling or BatchNorm made them. A map with one
-    axis fewer than its 2-D or 3-D layer gives to a batch has no axis of samples.
+    axis fewer than its 2-D or 3-D layer gives to a batch has no axis of samples. The state that
+    a recurrent module returns beside its output has its layers in front of the samples.
 
     Args:
         families: the names of the module's class and of those it derives from.
         ndim: the number of axes of its map.
+        leaf: where in the module's output the map stands.
     """
+    if ndim == 3 and leaf[:1] == (1,) and not _RECURRENT_MODULES.isdisjoint(families):
+        return "DNC"
     positional = next((axes for name in families if (axes := _positional_axes(name))), None)
     if positional is not None and ndim == positional + 1:
         return "C" + _POSITIONS[positional]

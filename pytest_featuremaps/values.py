@@ -98,7 +98,7 @@ class RecordedTensor:
         """
         declared = self.place.layer.layout
         if declared is None:
-            return layouts.guess(self.families, len(self.shape))
+            return layouts.guess(self.families, len(self.shape), self.place.leaf)
         reason = layouts.misfit(declared, len(self.shape))
         if reason:
             raise CaptureError(f"{self.place.title} has shape {self.shape}: {reason}.")
