@@ -34,8 +34,8 @@ WAYS = ("one", "two", "plain")
 REFERENCE = "as it is", "two"
 
 
-def record(folder, names):
-    """Record networks under every capability, each in a process: {(capability, way): tables}.
+def record(folder, names, capabilities=tuple(CAPABILITIES)):
+    """Record networks under each capability, in a process: {(capability, way): tables}.
 
     The tables of one way are a dictionary by the name of the network. All processes are given
     the same weights.
@@ -43,7 +43,7 @@ def record(folder, names):
     for name in names:
         torch.save(zoo.load(name).state_dict(), folder / f"{name}.pt")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        done = pool.map(lambda one: _in_a_process(folder, one, names), CAPABILITIES)
+        done = pool.map(lambda one: _in_a_process(folder, one, names), capabilities)
         return {key: tables for found in done for key, tables in found.items()}
 
 
