@@ -5,7 +5,7 @@ Each is made to one layer of a real network, which the first line of the story h
 
 from pathlib import Path
 
-import drift
+import drifting
 import pytest
 import torch
 import zoo
@@ -212,8 +212,8 @@ LATE = "mobilenet", "features.3.conv.1", with_eps(2e-5)
 def test_measured_noise_tells_what_the_default_does_not(tmp_path, baseline):
     names = sorted({name for name, _, _ in FAINT})
     tables = {name: baseline(name) for name in names}
-    lowest = drift.record(tmp_path, names, [drift.LOWEST])[drift.LOWEST, "one"]
-    noisy = {name: drift.with_noise(tables[name], lowest[name]) for name in names}
+    lowest = drifting.record(tmp_path, names, [drifting.LOWEST])[drifting.LOWEST, "one"]
+    noisy = {name: drifting.with_noise(tables[name], lowest[name]) for name in names}
     for name, path, change in FAINT:
         now = changed(name, path, change)
         assert compare(tables[name], now), path
