@@ -7,8 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-for folder in (Path(__file__).parent, Path(__file__).parents[1]):
-    sys.path.insert(0, str(folder))  # PYTHONSAFEPATH leaves a script's folder out
+sys.path.insert(0, str(Path(__file__).parents[1]))  # PYTHONSAFEPATH leaves a script's folder out
+sys.path.insert(0, str(Path(__file__).parent))
 
 import drifting
 import torch
