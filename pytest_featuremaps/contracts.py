@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from pytest_featuremaps import shapes
 from pytest_featuremaps.grammar import Spec
+from pytest_featuremaps.wording import plain
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def _hold_one(clause: Clause, agreement: Agreement) -> str:
     match = shapes.check(clause.spec, clause.shape, bound, origins)
     for name, dimension in match.places.items():
         bound[name] = clause.shape[dimension]
-        origins[name] = f"from {clause.key}, dimension {dimension}"
+        origins[name] = f"from {plain(clause.key)}, dimension {dimension}"
     return match.reason
 
 
@@ -161,4 +162,5 @@ def _ratio(name: str, size: int, known: int) -> str:
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    # JSON leaves some characters as they are that must not reach a terminal; repr() escapes all.
+    return json.dumps(text, ensure_ascii=False) if text.isprintable() else repr(text)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_featuremaps.stats import Stats
 from pytest_featuremaps.vitals import Finding, Limits, Vitals, not_finite
+from pytest_featuremaps.wording import plain
 
 
 def examine_gradients(vitals: Sequence[Vitals], limits: Limits) -> Iterator[Finding]:
@@ -68,7 +69,7 @@ def _exploding(norms: Sequence[tuple[Vitals, float]], limit: float | None) -> It
         one, norm = beyond[-1]
         more = f", and {len(beyond) - 1} layers before it as well" if len(beyond) > 1 else ""
         times = f"{norm / reference:.1e}"
-        sentence = f"gets a gradient {times} times that of {last.key}{more}"
+        sentence = f"gets a gradient {times} times that of {plain(last.key)}{more}"
         allowed = f"at most ×{limit:.1e}"
         yield Finding(one.key, one.title, "exploding gradient", sentence, f"×{times}", allowed)
 

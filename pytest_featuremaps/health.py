@@ -9,6 +9,7 @@ from itertools import pairwise
 from pytest_featuremaps.gradients import examine_gradients
 from pytest_featuremaps.stats import Stats
 from pytest_featuremaps.vitals import Finding, Limits, Vitals, not_finite, share
+from pytest_featuremaps.wording import plain
 
 # A share of fewer channels says little: half of the channels behind a ReLU may well be zero
 # for one input of a healthy network.
@@ -62,7 +63,7 @@ def tell(findings: Sequence[Finding]) -> str:
         "  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in (rows if more else [])
     ]
     left_out = [f"  and {len(findings) - _MOST_ROWS} more"] * (len(findings) > _MOST_ROWS)
-    look = [f"look next at {first.key}: {first.cause or _HINTS[first.kind]}"]
+    look = [f"look next at {plain(first.key)}: {first.cause or _HINTS[first.kind]}"]
     return "\n".join([f"{first.title} {first.sentence}{others}.", *table, *left_out, *look])
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from pytest_featuremaps.leaves import Leaf, brackets
+from pytest_featuremaps.wording import plain
 
 Keep: TypeAlias = Literal["values", "stats", "shapes"]
 """What is kept of a tensor, from the most to the least."""
@@ -107,10 +108,10 @@ class Place:
 
     @property
     def title(self) -> str:
-        """The key with the module's type, and the number of calls where there were several."""
+        """The key with the module's type, and the calls where there were several, on one line."""
         calls = self.layer.calls
         call = f", call {self.call} of {calls}" if calls > 1 else ""
-        return f"{self.key} ({self.layer.module_type}{call})"
+        return f"{plain(self.key)} ({plain(self.layer.module_type)}{call})"
 
     def spellings(self) -> Iterator[str]:
         """Yield every key, shorter and longer, that may mean this map."""
