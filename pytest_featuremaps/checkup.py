@@ -53,11 +53,11 @@ def _vitals(key: str, one: FeatureMap) -> Vitals:
         families=one.families,
         numbers=numbers,
         samples=_samples(one),
-        infinite=_infinite(one, numbers),
+        infinite=one.infinite_count,
         saturated=_saturated(one),
         inputs=None if inputs is None else [stats for _, stats in inputs],
         inputs_finite=not any(
-            stats.nan_count + _infinite(taken, stats) for taken, stats in inputs or ()
+            stats.nan_count + taken.infinite_count for taken, stats in inputs or ()
         ),
         gradient=_gradient(one),
     )
@@ -66,13 +66,6 @@ def _vitals(key: str, one: FeatureMap) -> Vitals:
 def _samples(one: FeatureMap) -> int:
     axis = (one.layout or "").find("N")
     return one.shape[axis] if axis >= 0 else 1
-
-
-def _infinite(one: FeatureMap, numbers: Stats) -> int:
-    """Count ±Inf alone: statistics count the largest number of a dtype, which fills masks, too."""
-    if not numbers.inf_count or one.kept.tensor is None:
-        return numbers.inf_count
-    return int(torch.isinf(one.kept.tensor).sum())
 
 
 def _inputs(one: FeatureMap) -> list[tuple[FeatureMap, Stats]] | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 
 from pytest_featuremaps import shapes
+from pytest_featuremaps.errors import ShapeSpecError
 from pytest_featuremaps.grammar import Spec
 from pytest_featuremaps.wording import plain
 
@@ -77,8 +79,10 @@ def hold(
         given: where those come from, in words.
 
     Raises:
-        ShapeSpecError: a specification has a slip. Raised whatever the shapes are.
+        ShapeSpecError: a specification has a slip, or a size that is given is no integer.
+            Raised whatever the shapes are.
     """
+    _check_sizes(dims)
     known = set(dims)
     for clause in clauses:
         known.update(shapes.names(clause.spec, known))
@@ -88,6 +92,12 @@ def hold(
         if reason:
             agreement.broken.append((clause, reason))
     return agreement
+
+
+def _check_sizes(dims: Mapping[str, object]) -> None:
+    for name, size in dims.items():
+        if isinstance(size, bool) or not isinstance(size, Integral):
+            raise ShapeSpecError(f"{name}={size!r}: the size of a name is an integer")
 
 
 def _hold_one(clause: Clause, agreement: Agreement) -> str:
@@ -109,7 +119,7 @@ def _sizes(clause: Clause) -> Iterator[str]:
 
 def _spaced(sizes: Spec) -> str:
     """Write a specification or a shape as text in the shape language."""
-    return (sizes if isinstance(sizes, str) else " ".join(map(str, sizes))) or "a scalar"
+    return " ".join(sizes.split() if isinstance(sizes, str) else map(str, sizes)) or "a scalar"
 
 
 # ---------------------------------------------------------------- proposing

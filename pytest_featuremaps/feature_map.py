@@ -184,15 +184,14 @@ class FeatureMap(DrawnTensor):
     def not_finite(self) -> str:
         """Say how many values are NaN or infinite and where the first is; empty when none is.
 
-        Where only statistics were kept, the place is not known, and the largest number of
-        the dtype counts as infinite, as it does there.
+        Where only statistics were kept, the place is not known.
 
         Raises:
             UnsupportedTensor: the tensor has no readable values.
         """
         numbers = self.kept.stats
         if numbers is not None:
-            return self._counted(numbers.nan_count, numbers.inf_count, numbers.count)
+            return self._counted(numbers.nan_count, self.kept.infinite, numbers.count)
         self.require_values()
         values = self.widened()
         bad = ~torch.isfinite(values)

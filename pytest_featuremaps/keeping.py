@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from pytest_featuremaps.chunks import count_infinite
 from pytest_featuremaps.errors import UnsupportedTensor
 from pytest_featuremaps.keys import Keep
 from pytest_featuremaps.reducing import reduce
@@ -26,6 +27,8 @@ class Kept:
         stats: its statistics, where they were taken in the hook.
         sketch: its sketch, likewise; None for integers and bool.
         digest: the digest of integers and bool, likewise: they are compared exactly.
+        infinite: how many values are ±Inf, likewise; the statistics count the largest numbers
+            of a dtype along.
         obstacle: why statistics could not be taken in the hook; empty otherwise.
     """
 
@@ -37,6 +40,7 @@ class Kept:
     stats: Stats | None = None
     sketch: Sketch | None = None
     digest: str | None = None
+    infinite: int = 0
     obstacle: str = ""
 
 
@@ -68,9 +72,10 @@ def keep(
             # Asking for the numbers is what says why there are none.
             return Kept(*facts, obstacle=str(error))
         rounded = tensor.is_floating_point() or tensor.is_complex()
+        infinite = count_infinite(tensor) if numbers.inf_count else 0
         drawn = sketch(tensor) if sketched and rounded else None
         hashed = digest(tensor) if sketched and not rounded else None
-    return Kept(*facts, stats=numbers, sketch=drawn, digest=hashed)
+    return Kept(*facts, stats=numbers, sketch=drawn, digest=hashed, infinite=infinite)
 
 
 def _own(tensor: torch.Tensor) -> torch.Tensor:

@@ -126,6 +126,20 @@ class RecordedTensor:
         self.require_values()
         return stats.summarise(self.tensor, self.channel_axis)
 
+    @cached_property
+    def infinite_count(self) -> int:
+        """How many values are ±Inf.
+
+        `stats.inf_count` counts ±the largest number of a dtype as well: attention masks are
+        filled with it.
+
+        Raises:
+            UnsupportedTensor, CaptureError: as for `stats`.
+        """
+        if not self.stats.inf_count or self.kept.tensor is None:
+            return self.kept.infinite
+        return chunks.count_infinite(self.kept.tensor)
+
     @property
     def channel_axis(self) -> int | None:
         """Which axis is that of the channels: by the layout, or else by the module's type.

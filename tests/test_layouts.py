@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from pytest_featuremaps import capture
 from pytest_featuremaps.layouts import channel_axis, guess, misfit, slip
@@ -61,11 +61,11 @@ def test_a_layer_says_what_its_axes_mean(layer, shape, layout):
 
 
 BY_CALL = {
-    "linear()": (lambda x: F.linear(x, torch.ones(8, 4)), (2, 3, 5, 4), "NHWC"),
-    "layer_norm()": (lambda x: F.layer_norm(x, (4,)), (2, 3, 5, 4), "NHWC"),
-    "conv1d()": (lambda x: F.conv1d(x, torch.ones(8, 4, 1)), (2, 4, 5), "NCL"),
-    "group_norm()": (lambda x: F.group_norm(x, 2), (2, 4, 5), "NCL"),
-    "relu()": (F.relu, (2, 3, 5), "NLC"),
+    "linear()": (lambda x: functional.linear(x, torch.ones(8, 4)), (2, 3, 5, 4), "NHWC"),
+    "layer_norm()": (lambda x: functional.layer_norm(x, (4,)), (2, 3, 5, 4), "NHWC"),
+    "conv1d()": (lambda x: functional.conv1d(x, torch.ones(8, 4, 1)), (2, 4, 5), "NCL"),
+    "group_norm()": (lambda x: functional.group_norm(x, 2), (2, 4, 5), "NCL"),
+    "relu()": (functional.relu, (2, 3, 5), "NLC"),
 }
 
 
