@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_featuremaps.stats import Stats
-from pytest_featuremaps.vitals import Finding, Limits, Vitals, not_finite
+from pytest_featuremaps.vitals import Finding, Limits, Vitals, is_narrow, not_finite
 from pytest_featuremaps.wording import plain
 
 
@@ -28,13 +28,16 @@ def examine_gradients(vitals: Sequence[Vitals], limits: Limits) -> Iterator[Find
 def _vanishing(norms: Sequence[tuple[Vitals, float]], limit: float | None) -> Iterator[Finding]:
     """Find gradients of zero, and the layer before which nothing gets a gradient to speak of.
 
+    Where channels are few, all of an activation's may be off for one input, and nothing comes
+    back through them.
+
     Branches that start with a small gradient are usual (queries and keys of attention). So
     a gradient counts as vanished only where those of all earlier layers have as well.
     """
     if limit is None:
         return
     for one, norm in reversed(norms):
-        if norm == 0:
+        if norm == 0 and not is_narrow(one.numbers):
             sentence = "has a gradient of zero throughout"
             yield Finding(one.key, one.title, "zero gradient", sentence, "0", "not zero")
     largest = max((norm for _, norm in norms), default=0.0)

@@ -8,13 +8,14 @@ from itertools import pairwise
 
 from pytest_featuremaps.gradients import examine_gradients
 from pytest_featuremaps.stats import Stats
-from pytest_featuremaps.vitals import Finding, Limits, Vitals, not_finite, share
+from pytest_featuremaps.vitals import Finding, Limits, Vitals, is_narrow, not_finite, share
 from pytest_featuremaps.wording import plain
 
-# A share of fewer channels says little: half of the channels behind a ReLU may well be zero
-# for one input of a healthy network.
-_FEWEST_CHANNELS = 8
 _MOST_ROWS = 20
+
+# What varies less, as a share of what came out, may be lost to rounding: untrained networks
+# whose BatchNorm has seen no batch let an input fade that far.
+_LEAST_SPREAD = 1e-5
 
 # As parts of lower-case names: "elu" is in ReLU, PReLU, GELU and SELU as well.
 _RECTIFIERS = ("elu", "silu", "swish", "mish", "softplus", "threshold")
@@ -26,7 +27,8 @@ _HINTS = {
     "saturated": "the scale of the weights before it, and of the input of the network",
     "scale": "the initialisation of its weights, or a normalisation that is missing",
     "zero gradient": "what cuts it off after this layer: a dead activation, a weight of zero",
-    "vanishing gradient": "the activations after it, or a residual connection that is missing",
+    "vanishing gradient": "the activations after it, a residual connection that is missing, or a "
+    "BatchNorm in eval mode that has seen no batch",
     "exploding gradient": "the scale of the weights after it, or a normalisation that is missing",
 }
 
@@ -96,7 +98,10 @@ def _should_vary(one: Vitals, before: Stats) -> bool:
         return False
     has_positions = own.count[0] > one.samples
     comparable = has_positions or channels.count[0] <= one.samples
-    return bool(comparable and (channels.min < channels.max).any())
+    # Halves, for the difference of the largest numbers is none.
+    spread = channels.max / 2 - channels.min / 2
+    peak = max(abs(one.numbers.min), abs(one.numbers.max)) / 2
+    return bool(comparable and (spread > _LEAST_SPREAD * peak).any())
 
 
 def _origin(one: Vitals) -> tuple[str, str]:
@@ -115,10 +120,10 @@ def _origin(one: Vitals) -> tuple[str, str]:
 
 def _dead(one: Vitals, limit: float | None) -> Iterator[Finding]:
     channels = one.numbers.channels
-    if limit is None or channels is None or not _rectifies(one.families):
+    if limit is None or channels is None or is_narrow(one.numbers) or not _rectifies(one.families):
         return
     dead, count = len(one.numbers.dead_channels), len(channels.mean)
-    if count >= _FEWEST_CHANNELS and dead > limit * count:
+    if dead > limit * count:
         observed = f"{dead} of {count}"
         sentence = f"has {observed} channels that are dead: zero throughout"
         yield Finding(one.key, one.title, "dead", sentence, observed, share(limit))
@@ -126,11 +131,15 @@ def _dead(one: Vitals, limit: float | None) -> Iterator[Finding]:
 
 def _constant(one: Vitals, limit: float | None) -> Iterator[Finding]:
     channels = one.numbers.channels
+    if limit is None or channels is None or is_narrow(one.numbers):
+        return
     # A table of one entry gives a constant by design: BERT's types of tokens, for one sentence.
-    if limit is None or channels is None or _is(one.families, ("embedding",)):
+    if _is(one.families, ("embedding",)):
         return
     constant, count = len(one.numbers.constant_channels), len(channels.mean)
-    if count >= _FEWEST_CHANNELS and constant > limit * count:
+    # Those of an activation that are zero throughout are told as dead.
+    constant += 0 if _rectifies(one.families) else len(one.numbers.dead_channels)
+    if constant > limit * count:
         observed = f"{constant} of {count}"
         sentence = f"has {observed} channels that are constant, though what came before varies"
         yield Finding(one.key, one.title, "constant", sentence, observed, share(limit))

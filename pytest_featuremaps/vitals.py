@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from pytest_featuremaps.stats import Stats
 
+_FEWEST_CHANNELS = 8
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -115,6 +117,14 @@ def not_finite(
             yield Finding(
                 one.key, one.title, kind, sentence, f"{count} of {size}", share(limit), cause
             )
+
+
+def is_narrow(numbers: Stats) -> bool:
+    """Tell whether a map has so few channels that a share of them says little.
+
+    Half of the channels behind a ReLU may well be zero for one input of a healthy network.
+    """
+    return numbers.channels is not None and len(numbers.channels.mean) < _FEWEST_CHANNELS
 
 
 def share(limit: float) -> str:
