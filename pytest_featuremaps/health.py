@@ -8,7 +8,16 @@ from itertools import pairwise
 
 from pytest_featuremaps.gradients import examine_gradients
 from pytest_featuremaps.stats import Stats
-from pytest_featuremaps.vitals import Finding, Limits, Vitals, is_narrow, not_finite, share
+from pytest_featuremaps.vitals import (
+    DROPPING,
+    Finding,
+    Limits,
+    Vitals,
+    belongs_to,
+    is_narrow,
+    not_finite,
+    share,
+)
 from pytest_featuremaps.wording import plain
 
 _MOST_ROWS = 20
@@ -19,6 +28,8 @@ _LEAST_SPREAD = 1e-5
 
 # As parts of lower-case names: "elu" is in ReLU, PReLU, GELU and SELU as well.
 _RECTIFIERS = ("elu", "silu", "swish", "mish", "softplus", "threshold")
+# A table of one entry gives a constant by design: BERT's types of tokens, for one sentence.
+_MAY_BE_CONSTANT = ("embedding", *DROPPING)
 _HINTS = {
     "NaN": "its arithmetic: a log or root of what is negative, 0/0, Inf - Inf, its own weights",
     "Inf": "its arithmetic: a log of or a division by zero, an overflow of its dtype, its weights",
@@ -133,8 +144,7 @@ def _constant(one: Vitals, limit: float | None) -> Iterator[Finding]:
     channels = one.numbers.channels
     if limit is None or channels is None or is_narrow(one.numbers):
         return
-    # A table of one entry gives a constant by design: BERT's types of tokens, for one sentence.
-    if _is(one.families, ("embedding",)):
+    if belongs_to(one.families, _MAY_BE_CONSTANT):
         return
     constant, count = len(one.numbers.constant_channels), len(channels.mean)
     # Those of an activation that are zero throughout are told as dead.
@@ -167,8 +177,4 @@ def _scaled(one: Vitals, limits: tuple[float, float] | None, before: float) -> I
 
 
 def _rectifies(families: tuple[str, ...]) -> bool:
-    return _is(families, _RECTIFIERS)
-
-
-def _is(families: tuple[str, ...], words: tuple[str, ...]) -> bool:
-    return any(word in family.lower() for family in families for word in words)
+    return belongs_to(families, _RECTIFIERS)

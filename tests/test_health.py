@@ -299,6 +299,34 @@ def test_a_gradient_of_zero_is_told():
     ]
 
 
+class DropPath(nn.Module):
+    """Stochastic depth that always leaves its branch out."""
+
+    def forward(self, x):
+        return x * 0.0
+
+
+def test_a_branch_that_stochastic_depth_left_out_is_no_alarm():
+    class Residual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.branch = nn.Sequential(nn.Linear(16, 16), DropPath())
+
+        def forward(self, x):
+            return x + self.branch(x)
+
+    torch.manual_seed(0)
+    maps = recorded(Residual(), random(8, 16), "**", grads=True)
+    assert maps["branch.0"].grad.stats.zero_fraction == 1
+    maps.assert_healthy()
+
+
+def test_few_channels_that_are_off_may_stop_a_gradient():
+    model = dense(lambda: nn.Linear(4, 7), nn.ReLU, lambda: nn.Linear(7, 1))
+    nn.init.constant_(model[0].bias, -100)
+    recorded(model, random(8, 4), grads=True).assert_healthy()
+
+
 def test_gradients_are_told_from_the_loss_on():
     model = dense(lambda: nn.Linear(4, 8), lambda: nn.Linear(8, 8), nn.ReLU)
     nn.init.constant_(model[1].bias, -100)
