@@ -12,6 +12,9 @@ from pytest_featuremaps.feature_map import FeatureMap
 from pytest_featuremaps.stats import Stats
 from pytest_featuremaps.vitals import Limits, Vitals
 
+# What is raised here is told to whoever called a check: pytest ends the traceback there.
+__tracebackhide__ = True
+
 # How far from its end a function counts as saturated, as a share of its range. There the slope
 # of a sigmoid is 4 % of its largest, and that of tanh 4 %.
 _NEAR = 0.01

@@ -12,6 +12,9 @@ from pytest_featuremaps.errors import ShapeSpecError
 from pytest_featuremaps.grammar import Spec
 from pytest_featuremaps.wording import plain
 
+# What is raised here is told to whoever called a check: pytest ends the traceback there.
+__tracebackhide__ = True
+
 
 @dataclass(frozen=True)
 class Clause:

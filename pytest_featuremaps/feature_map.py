@@ -17,6 +17,9 @@ from pytest_featuremaps.leaves import Leaf, brackets
 from pytest_featuremaps.pictures import DrawnTensor
 from pytest_featuremaps.wording import listed
 
+# What is raised here is told to whoever called a check: pytest ends the traceback there.
+__tracebackhide__ = True
+
 
 class FeatureMap(DrawnTensor):
     """One tensor that one call of a module produced, as an independent copy.
@@ -116,7 +119,6 @@ class FeatureMap(DrawnTensor):
             AssertionError: the shape is another one.
             ShapeSpecError: the specification cannot be read.
         """
-        __tracebackhide__ = True
         clause = contracts.Clause(self.key, self.place.title, spec, self.shape)
         agreement = contracts.hold([clause], dims, given="from an earlier layer")
         if agreement.broken:
@@ -141,7 +143,6 @@ class FeatureMap(DrawnTensor):
             ValueError: an interval is empty.
             UnsupportedTensor: the tensor has no readable values.
         """
-        __tracebackhide__ = True
         failure = bounds.violations(self.place.title, self.stats, allowed)
         if failure:
             raise AssertionError(failure)
@@ -158,7 +159,6 @@ class FeatureMap(DrawnTensor):
             UnsupportedTensor: the tensor has no readable values, or no axis of channels.
             CaptureError: its statistics were kept without those of each channel.
         """
-        __tracebackhide__ = True
         if self.kept.stats is not None and not self.place.layer.channels:
             raise CaptureError(
                 f'{self.place.title} was captured with keep="stats" and no numbers per channel.\n'
@@ -176,7 +176,6 @@ class FeatureMap(DrawnTensor):
             AssertionError: it does; the text counts them and says where the first one is.
             UnsupportedTensor: the tensor has no readable values.
         """
-        __tracebackhide__ = True
         reason = self.not_finite()
         if reason:
             raise AssertionError(reason)

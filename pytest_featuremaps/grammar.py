@@ -14,6 +14,9 @@ from pytest_featuremaps.wording import plain
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# What is raised here is told to whoever called a check: pytest ends the traceback there.
+__tracebackhide__ = True
+
 _LEXEMES = re.compile(r"(?P<number>[0-9]+)|(?P<name>[^\W\d]\w*)|(?P<sign>//|[-+*/()])")
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "//": 2}
 # No size needs more, and what is read is thereby bounded whatever the text.

@@ -22,9 +22,10 @@ from pytest_featuremaps.wording import plain
 
 _MOST_ROWS = 20
 
-# What varies less, as a share of what came out, may be lost to rounding: untrained networks
-# whose BatchNorm has seen no batch let an input fade that far.
+# What varies less, as a share of what came out, may be lost to rounding, or to underflow:
+# untrained networks whose BatchNorm has seen no batch let an input fade that far.
 _LEAST_SPREAD = 1e-5
+_FADED = 1e-30
 
 # As parts of lower-case names: "elu" is in ReLU, PReLU, GELU and SELU as well.
 _RECTIFIERS = ("elu", "silu", "swish", "mish", "softplus", "threshold")
@@ -112,7 +113,7 @@ def _should_vary(one: Vitals, before: Stats) -> bool:
     # Halves, for the difference of the largest numbers is none.
     spread = channels.max / 2 - channels.min / 2
     peak = max(abs(one.numbers.min), abs(one.numbers.max)) / 2
-    return bool(comparable and (spread > _LEAST_SPREAD * peak).any())
+    return bool(comparable and (spread > max(_LEAST_SPREAD * peak, _FADED)).any())
 
 
 def _origin(one: Vitals) -> tuple[str, str]:

@@ -19,6 +19,9 @@ from pytest_featuremaps.targets import Target
 from pytest_featuremaps.vitals import Limits
 from pytest_featuremaps.wording import listed
 
+# What is raised here is told to whoever called a check: pytest ends the traceback there.
+__tracebackhide__ = True
+
 
 class FeatureMaps(Mapping[str, FeatureMap]):
     """Recorded feature maps by key, in order of completion: a block follows its children.
@@ -118,7 +121,6 @@ class FeatureMaps(Mapping[str, FeatureMap]):
         Raises:
             AssertionError: some do; the text names the first of them and counts the rest.
         """
-        __tracebackhide__ = True
         reasons = [reason for one in self._index().values() if (reason := one.not_finite())]
         if reasons:
             more = len(reasons) - 1
@@ -143,7 +145,6 @@ class FeatureMaps(Mapping[str, FeatureMap]):
             MissingMap: there is no map of such a key.
             AmbiguousKey: a key means several maps.
         """
-        __tracebackhide__ = True
         maps = [(self[key], spec) for key, spec in specs.items()]
         clauses = [Clause(self._key(one), one.place.title, spec, one.shape) for one, spec in maps]
         agreement = hold(clauses, dims)
@@ -195,7 +196,6 @@ class FeatureMaps(Mapping[str, FeatureMap]):
             UnsupportedTensor: no map has readable values.
             ValueError: a bound is none; as is a TypeError.
         """
-        __tracebackhide__ = True
         limits = Limits(nan, inf, dead, constant, saturated, scale, vanishing, exploding)
         failure = examine(self._index(), limits)
         if failure:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from pytest_featuremaps.stats import Stats
 
+# What is raised here is told to whoever called a check: pytest ends the traceback there.
+__tracebackhide__ = True
+
 _FEWEST_CHANNELS = 8
 
 DROPPING = ("drop", "stochasticdepth")

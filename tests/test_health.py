@@ -19,6 +19,11 @@ class Log(nn.Module):
         return torch.log(x)
 
 
+class Zero(nn.Module):
+    def forward(self, x):
+        return x * 0.0
+
+
 def random(*shape):
     return torch.randn(shape, generator=torch.Generator().manual_seed(1))
 
@@ -201,6 +206,8 @@ def test_a_layer_whose_weight_is_zero_is_told_before_what_follows_it(biased):
 def test_an_input_that_faded_below_the_rounding_of_the_output_is_no_alarm():
     model = nn.Sequential(nn.Identity(), nn.Sigmoid())
     recorded(model, 1e-8 * random(5, 16)).assert_healthy()
+    recorded(model, 1e-40 * random(5, 16)).assert_healthy()
+    recorded(nn.Sequential(nn.Identity(), Zero()), 1e-40 * random(5, 16)).assert_healthy()
     large = torch.finfo(torch.float64).max * 0.9 * random(5, 16).double().sign()
     recorded(model, large).assert_healthy(saturated=None)
 
@@ -299,11 +306,8 @@ def test_a_gradient_of_zero_is_told():
     ]
 
 
-class DropPath(nn.Module):
+class DropPath(Zero):
     """Stochastic depth that always leaves its branch out."""
-
-    def forward(self, x):
-        return x * 0.0
 
 
 def test_a_branch_that_stochastic_depth_left_out_is_no_alarm():
