@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -13,8 +13,7 @@ from pytest_featuremaps.sketch import Sketch, digest, sketch
 from pytest_featuremaps.stats import Stats
 
 
-@dataclass(frozen=True, eq=False)
-class Kept:
+class Kept(NamedTuple):
     """What is known of one tensor after the forward.
 
     Attributes:

@@ -98,7 +98,7 @@ ROOMS = {
         "paths",
         *FOUNDATION,
     },
-    "hooks": {"torch", "log", "feature_map", "keeping", "keys", "leaves", "layouts"},
+    "hooks": {"torch", "log", "feature_map", "keeping", "keys", "leaves", "layouts", "paths"},
     "functional": {"torch"},
     "silence": {"torch", "targets", "keys", "paths"},
     "models": {"torch", "paths"},
