@@ -265,10 +265,10 @@ def is_traced() -> bool:
 def _this_call() -> int:
     """Return a number that the hooks before and after one call share, and no other running call.
 
-    It is the identity of the frame that runs both, the caller's caller. So calls that raised, or whose arguments
-    another hook replaced, are told from one another. What a call that raised leaves behind is
-    overwritten by the next one that has its number. Code that is compiled with the hooks in it
-    knows no frames.
+    It is the identity of the frame that runs both, the caller's caller. So calls that raised, or
+    whose arguments another hook replaced, are told from one another. What a call that raised
+    leaves behind is overwritten by the next one that has its number. Code that is compiled with
+    the hooks in it knows no frames.
     """
     return 0 if torch.compiler.is_compiling() else id(sys._getframe(2))
 
