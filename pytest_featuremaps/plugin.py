@@ -92,6 +92,7 @@ class _Capturing:
 
 _CAPTURING = pytest.StashKey[_Capturing]()
 _FILES: pytest.StashKey[dict[str, tuple[str, str]]] = pytest.StashKey()
+_ALIKE: pytest.StashKey[dict[str, set[str]]] = pytest.StashKey()
 _CLAIMED: pytest.StashKey[Claims] = pytest.StashKey()
 _FAILURES: pytest.StashKey[list[Verdict]] = pytest.StashKey()
 
@@ -143,6 +144,7 @@ def feature_snapshot(request: pytest.FixtureRequest) -> FeatureSnapshot:
     from pytest_featuremaps.snapshots import Claims, FeatureSnapshot
 
     snapshot = _syrupy_snapshot(request)
+    _check_case(request.node)
     files = request.config.stash.setdefault(_FILES, {})
     claims = Claims(files, request.node.nodeid)
     baseline = FeatureSnapshot(snapshot, claims)
@@ -169,6 +171,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Cleaning(config), "featuremaps-cleaning")
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are deselected
 def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
     """Set `feature_maps` up right after the models; mark tests with a baseline for syrupy."""
     for item in items:
@@ -177,6 +180,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.
         for item in items:
             if SNAPSHOT in _fixture_names(item):
                 item.add_marker("syrupy_snapshot")
+    # Here, because a worker of xdist collects all tests, but runs only some of them.
+    alike = config.stash.setdefault(_ALIKE, {})
+    for item in items:
+        alike.setdefault(item.nodeid.casefold(), set()).add(item.nodeid)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -335,6 +342,18 @@ def _order_fixtures(item: pytest.Item) -> None:
     if MAPS in names and places and names.index(MAPS) > max(places):
         names.remove(MAPS)
         names.insert(max(places) + 1, MAPS)
+
+
+def _check_case(item: pytest.Item) -> None:
+    """Refuse a test whose baselines would be another test's on a disk that ignores case."""
+    alike = item.config.stash[_ALIKE].get(item.nodeid.casefold(), set())
+    others = sorted(alike - {item.nodeid})
+    if others:
+        pytest.fail(
+            f"{item.nodeid} and {others[0]} differ in case only, so on some disks their baselines "
+            "would be the same file.\nGive one of the tests, or of its parameters, another name.",
+            pytrace=False,
+        )
 
 
 def _check_options(mark: pytest.Mark) -> None:
