@@ -8,7 +8,7 @@ import torch
 
 from pytest_featuremaps.errors import UnsupportedTensor
 from pytest_featuremaps.keys import Keep
-from pytest_featuremaps.reducing import reduce
+from pytest_featuremaps.reducing import reduce, reduce_and_sketch
 from pytest_featuremaps.sketch import Sketch, digest, sketch
 from pytest_featuremaps.stats import Stats
 
@@ -60,14 +60,18 @@ def keep(
         return Kept(*facts, tensor=_own(independent(tensor)))
     if how == "shapes":
         return Kept(*facts)
+    rounded = tensor.is_floating_point() or tensor.is_complex()
+    drawn = hashed = None
     with torch.no_grad():
         try:
-            numbers = reduce(tensor, axis)
+            if sketched and rounded and axis is None:
+                numbers, drawn = reduce_and_sketch(tensor)
+            else:
+                numbers = reduce(tensor, axis)
+                drawn = sketch(tensor) if sketched and rounded else None
         except UnsupportedTensor as error:
             # Asking for the numbers is what says why there are none.
             return Kept(*facts, obstacle=str(error))
-        rounded = tensor.is_floating_point() or tensor.is_complex()
-        drawn = sketch(tensor) if sketched and rounded else None
         hashed = digest(tensor) if sketched and not rounded else None
     return Kept(*facts, stats=numbers, sketch=drawn, digest=hashed)
 
