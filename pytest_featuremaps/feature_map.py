@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -29,13 +28,15 @@ class FeatureMap(DrawnTensor):
         kept: what is known of it: its values, or only statistics or its shape.
     """
 
+    # Most maps never get a gradient.
+    _grad: Kept | None = None
+    _passes = 0
+
     def __init__(
         self, place: Place, kept: Kept, inputs: Mapping[str, Mapping[Leaf, Kept]] | None = None
     ) -> None:
         super().__init__(place, kept)
         self._inputs = inputs
-        self._grad: Kept | None = None
-        self._passes = 0
 
     @property
     def has_inputs(self) -> bool:
@@ -75,7 +76,7 @@ class FeatureMap(DrawnTensor):
                 "their statistics do not add up.\n"
                 'Capture it with keep="values", or call backward() once.'
             )
-        return FeatureMap(replace(self.place, part="grad"), self._grad)
+        return FeatureMap(self.place._replace(part="grad"), self._grad)
 
     def _no_gradient(self) -> str:
         layer = self.place.layer
@@ -219,7 +220,7 @@ class Inputs(Mapping[str, FeatureMap]):
     def __init__(self, place: Place, inputs: Mapping[str, Mapping[Leaf, Kept]]) -> None:
         self._maps = {
             name + brackets(leaf): FeatureMap(
-                replace(place, leaf=(), siblings=1, part=f"inputs[{name}{brackets(leaf)}]"), kept
+                place._replace(leaf=(), siblings=1, part=f"inputs[{name}{brackets(leaf)}]"), kept
             )
             for name, leaves in inputs.items()
             for leaf, kept in leaves.items()

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
 from pytest_featuremaps.chunks import count_infinite
 from pytest_featuremaps.errors import UnsupportedTensor
 from pytest_featuremaps.keys import Keep
-from pytest_featuremaps.reducing import reduce
+from pytest_featuremaps.reducing import reduce, reduce_and_sketch
 from pytest_featuremaps.sketch import Sketch, digest, sketch
 from pytest_featuremaps.stats import Stats
 
 
-@dataclass(frozen=True, eq=False)
-class Kept:
+class Kept(NamedTuple):
     """What is known of one tensor after the forward.
 
     Attributes:
@@ -65,15 +64,19 @@ def keep(
         return Kept(*facts, tensor=_own(independent(tensor)))
     if how == "shapes":
         return Kept(*facts)
+    rounded = tensor.is_floating_point() or tensor.is_complex()
+    drawn = hashed = None
     with torch.no_grad():
         try:
-            numbers = reduce(tensor, axis)
+            if sketched and rounded and axis is None:
+                numbers, drawn = reduce_and_sketch(tensor)
+            else:
+                numbers = reduce(tensor, axis)
+                drawn = sketch(tensor) if sketched and rounded else None
         except UnsupportedTensor as error:
             # Asking for the numbers is what says why there are none.
             return Kept(*facts, obstacle=str(error))
-        rounded = tensor.is_floating_point() or tensor.is_complex()
         infinite = count_infinite(tensor) if numbers.inf_count else 0
-        drawn = sketch(tensor) if sketched and rounded else None
         hashed = digest(tensor) if sketched and not rounded else None
     return Kept(*facts, stats=numbers, sketch=drawn, digest=hashed, infinite=infinite)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, fields
+from typing import Literal, NamedTuple, TypeAlias
 
 from pytest_featuremaps.leaves import Leaf, brackets
 from pytest_featuremaps.wording import plain
@@ -22,7 +22,7 @@ def _no_digest() -> str | None:
     return None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Layer:
     """One captured module, and what its hook has counted.
 
@@ -63,9 +63,10 @@ class Layer:
     families: tuple[str, ...] = ()
     weights: Callable[[], str | None] = _no_digest
 
-    def __getstate__(self) -> dict[str, object]:
+    def __getstate__(self) -> tuple[None, dict[str, object]]:
         """Return the state to pickle: everything but the way to the module."""
-        return vars(self) | {"weights": _no_digest}
+        state = {one.name: getattr(self, one.name) for one in fields(self)}
+        return None, state | {"weights": _no_digest}
 
     @property
     def where(self) -> Where:
@@ -78,8 +79,7 @@ class Layer:
         return f"{self.model}:{self.path}" if len(self.models) > 1 else self.path
 
 
-@dataclass(frozen=True, eq=False)
-class Place:
+class Place(NamedTuple):
     """The layer, the call and the place in its output that one tensor came from.
 
     Attributes:

@@ -11,7 +11,7 @@ from typing import TypeGuard
 import torch
 from torch import nn
 
-from pytest_featuremaps.paths import ROOT, Survey
+from pytest_featuremaps.paths import ROOT, Survey, every_module
 
 
 def is_model(value: object) -> TypeGuard[nn.Module]:
@@ -81,7 +81,7 @@ def compiled_parts(model: nn.Module) -> bool:
     return any(
         type(module).__name__ == "OptimizedModule"
         or getattr(module, "_compiled_call_impl", None) is not None
-        for module in model.modules()
+        for module in every_module(model)
     )
 
 
