@@ -6,7 +6,9 @@ loaded into every run of its environment.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+import argparse
+from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from pytest_featuremaps.extensions import Verdict
     from pytest_featuremaps.recording import Moment, Recording
-    from pytest_featuremaps.snapshots import Claims, FeatureSnapshot
+    from pytest_featuremaps.snapshots import Claims, FeatureSnapshot, Rehearsal
 
 MARK = "capture"
 MAPS = "feature_maps"
@@ -145,34 +147,45 @@ def feature_snapshot(request: pytest.FixtureRequest) -> FeatureSnapshot:
     snapshot = _syrupy_snapshot(request)
     files = request.config.stash.setdefault(_FILES, {})
     claims = Claims(files, request.node.nodeid)
-    baseline = FeatureSnapshot(snapshot, claims)
+    baseline = FeatureSnapshot(snapshot, claims, rehearsal=_rehearsal(request.config))
     request.node.stash[_CLAIMED] = claims
     request.node.stash[_FAILURES] = baseline.failures
     return baseline
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the ini option that names the model's fixture."""
+    """Add the ini option that names the model's fixture, and the command line's options."""
     parser.addini(
         MODEL,
         "The fixture that gives the model under test, for capture marks without model=.",
         default="model",
     )
+    group = parser.getgroup("featuremaps")
+    group.addoption(
+        "--featuremaps-noise",
+        action="store_true",
+        help="With --snapshot-update: run the tests once more, under the lowest CPU capability, "
+        "and record how far each feature map drifts; its tolerance follows from that.",
+    )
+    group.addoption("--featuremaps-rehearse-into", metavar="FOLDER", help=argparse.SUPPRESS)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the mark; where baselines are updated, guard those that are not asked for."""
     config.addinivalue_line("markers", _MARK_HELP)
+    _measure_noise(config)
     if config.getoption("update_snapshots", default=False):
         from pytest_featuremaps.cleaning import Cleaning
 
         config.pluginmanager.register(Cleaning(config), "featuremaps-cleaning")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Set `feature_maps` up right after the models; mark tests with a baseline for syrupy."""
     for item in items:
         _order_fixtures(item)
+    if config.getoption("featuremaps_rehearse_into"):
+        _deselect_without_baseline(config, items)
     if any(line.startswith("syrupy_snapshot") for line in config.getini("markers")):
         for item in items:
             if SNAPSHOT in _fixture_names(item):
@@ -278,6 +291,42 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
             failures: list[Verdict] = getattr(operand, "failures", [])
             return failures[-1].headline if failures else None
     return None
+
+
+def _measure_noise(config: pytest.Config) -> None:
+    """Run the tests of an update twice if that is asked for; workers leave it to the controller."""
+    if not config.getoption("featuremaps_noise") or config.getoption("featuremaps_rehearse_into"):
+        return
+    if not config.getoption("update_snapshots", default=False):
+        raise pytest.UsageError(
+            "--featuremaps-noise records noise in baselines, and nothing is recorded in this run: "
+            "say --snapshot-update as well"
+        )
+    if not hasattr(config, "workerinput"):
+        from pytest_featuremaps.rehearsing import Rehearsing
+
+        config.pluginmanager.register(Rehearsing(config), "featuremaps-rehearsing")
+
+
+def _rehearsal(config: pytest.Config) -> Rehearsal | None:
+    """Return the run that noise is measured by, or None where none is."""
+    from pytest_featuremaps.snapshots import Rehearsal
+
+    into = config.getoption("featuremaps_rehearse_into")
+    if into:
+        return Rehearsal(Path(into), here=True)
+    rehearsing = config.pluginmanager.get_plugin("featuremaps-rehearsing")
+    worker = getattr(config, "workerinput", {})
+    folder = rehearsing.folder if rehearsing else worker.get("featuremaps_rehearse_into")
+    return Rehearsal(Path(folder), here=False) if folder else None
+
+
+def _deselect_without_baseline(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the tests alone that compare with a baseline."""
+    others = [item for item in items if SNAPSHOT not in _fixture_names(item)]
+    items[:] = [item for item in items if SNAPSHOT in _fixture_names(item)]
+    if others:
+        config.hook.pytest_deselected(items=others)
 
 
 def _with_values() -> Generator[None, object, object]:
