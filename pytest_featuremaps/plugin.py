@@ -7,6 +7,7 @@ loaded into every run of its environment.
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import pytest
 
 if TYPE_CHECKING:
     from pytest_featuremaps.extensions import Verdict
+    from pytest_featuremaps.recap import Failed
     from pytest_featuremaps.recording import Moment, Recording
     from pytest_featuremaps.snapshots import Claims, FeatureSnapshot, Rehearsal
 
@@ -22,6 +24,7 @@ MARK = "capture"
 MAPS = "feature_maps"
 SNAPSHOT = "feature_snapshot"
 SHAPES = "shapes_only"
+FACTS = "featuremaps"
 MODEL = "featuremaps_model"
 
 # A report holds the numbers of this many maps: taking and sending them costs time.
@@ -278,10 +281,27 @@ def pytest_runtest_makereport(
     if capturing is not None and call.when == "call" and report.failed and capturing.recording:
         report.sections.append(("feature maps", capturing.recording.summary(most=_MOST_MAPS)))
     failures = item.stash.get(_FAILURES, [])
+    if report.failed and failures:
+        from pytest_featuremaps.recap import facts
+
+        # What is set on a report crosses from a worker of xdist.
+        setattr(report, FACTS, facts(failures))
     while report.failed and failures:
         verdict = failures.pop(0)
         report.sections.append((f"feature baseline {verdict.title}", "\n".join(verdict.story)))
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Sum failed baselines up: how many maps changed, where first, and what to type next."""
+    if hasattr(terminalreporter.config, "workerinput"):  # nobody sees what a worker writes
+        return
+    stats = terminalreporter.stats
+    # A test that failed, then passed when it ran again, is under another name.
+    reports = [one for kind in ("failed", "error") for one in stats.get(kind, [])]
+    told = {one.nodeid: one for one in reports if hasattr(one, FACTS)}
+    if told:
+        _tell(terminalreporter, list(told.values()))
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
@@ -327,6 +347,33 @@ def _deselect_without_baseline(config: pytest.Config, items: list[pytest.Item]) 
     items[:] = [item for item in items if SNAPSHOT in _fixture_names(item)]
     if others:
         config.hook.pytest_deselected(items=others)
+
+
+def _tell(reporter: pytest.TerminalReporter, reports: list[pytest.TestReport]) -> None:
+    """Write the summary of failed baselines, and the same for GitHub Actions in a job of it."""
+    from pytest_featuremaps import recap
+
+    config = reporter.config
+    tests = [_failed(one) for one in reports]
+    last_failed = config.pluginmanager.hasplugin("lfplugin")
+    reporter.section("feature baselines", sep="-")
+    for line in recap.block(tests, last_failed=last_failed):
+        reporter.write_line(line)
+    if not recap.on_github(os.environ):
+        return
+    for line in recap.workflow_commands(tests, root=config.rootpath, environ=os.environ):
+        reporter.write_line(line)
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary:
+        trouble = recap.append(summary, recap.step_summary(tests, last_failed=last_failed))
+        reporter.write_line(trouble)
+
+
+def _failed(report: pytest.TestReport) -> Failed:
+    from pytest_featuremaps.recap import Failed
+
+    file, line, _ = report.location
+    return Failed(report.nodeid, **getattr(report, FACTS), file=file, line=(line or 0) + 1)
 
 
 def _with_values() -> Generator[None, object, object]:

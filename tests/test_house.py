@@ -33,10 +33,12 @@ ROOMS = {
         "models",
         "cleaning",
         "rehearsing",
+        "recap",
         "errors",
     },
     "cleaning": {"pytest"},
     "rehearsing": {"pytest", "rerun"},
+    "recap": {"extensions"},
     "snapshots": {
         "syrupy",
         "extensions",
