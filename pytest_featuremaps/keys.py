@@ -21,6 +21,10 @@ def _no_digest() -> str | None:
     return None
 
 
+def _none() -> list[str]:
+    return []
+
+
 @dataclass(eq=False)
 class Layer:
     """One captured module, and what its hook has counted.
@@ -43,6 +47,8 @@ class Layer:
         families: the names of the module's class and of those it derives from.
         weights: gives a short digest of the module's own parameters and buffers, or None
             when it has none or is gone.
+        training: names the modules of the whole model that are in training mode now, and
+            compute something else there.
     """
 
     model: str
@@ -61,10 +67,11 @@ class Layer:
     problem: str = ""
     families: tuple[str, ...] = ()
     weights: Callable[[], str | None] = _no_digest
+    training: Callable[[], list[str]] = _none
 
     def __getstate__(self) -> dict[str, object]:
-        """Return the state to pickle: everything but the way to the module."""
-        return vars(self) | {"weights": _no_digest}
+        """Return the state to pickle: everything but the ways to the module."""
+        return vars(self) | {"weights": _no_digest, "training": _none}
 
     @property
     def where(self) -> Where:

@@ -7,24 +7,20 @@ loaded into every run of its environment.
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Generator, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from pytest_featuremaps.extensions import Verdict
-    from pytest_featuremaps.recap import Failed
     from pytest_featuremaps.recording import Moment, Recording
-    from pytest_featuremaps.snapshots import Claims, FeatureSnapshot, Rehearsal
+    from pytest_featuremaps.snapshots import Claims, FeatureSnapshot
 
 MARK = "capture"
 MAPS = "feature_maps"
 SNAPSHOT = "feature_snapshot"
 SHAPES = "shapes_only"
-FACTS = "featuremaps"
 MODEL = "featuremaps_model"
 
 # A report holds the numbers of this many maps: taking and sending them costs time.
@@ -145,12 +141,13 @@ def feature_snapshot(request: pytest.FixtureRequest) -> FeatureSnapshot:
         assert feature_maps == feature_snapshot
         assert feature_maps["small_model.conv2"] == feature_snapshot
     """
+    from pytest_featuremaps.rehearsing import rehearsal_of
     from pytest_featuremaps.snapshots import Claims, FeatureSnapshot
 
     snapshot = _syrupy_snapshot(request)
     files = request.config.stash.setdefault(_FILES, {})
     claims = Claims(files, request.node.nodeid)
-    baseline = FeatureSnapshot(snapshot, claims, rehearsal=_rehearsal(request.config))
+    baseline = FeatureSnapshot(snapshot, claims, rehearsal=rehearsal_of(request.config))
     request.node.stash[_CLAIMED] = claims
     request.node.stash[_FAILURES] = baseline.failures
     return baseline
@@ -176,7 +173,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the mark; where baselines are updated, guard those that are not asked for."""
     config.addinivalue_line("markers", _MARK_HELP)
-    _measure_noise(config)
+    if config.getoption("featuremaps_noise"):
+        from pytest_featuremaps.rehearsing import rehearse
+
+        rehearse(config)
     if config.getoption("update_snapshots", default=False):
         from pytest_featuremaps.cleaning import Cleaning
 
@@ -282,10 +282,9 @@ def pytest_runtest_makereport(
         report.sections.append(("feature maps", capturing.recording.summary(most=_MOST_MAPS)))
     failures = item.stash.get(_FAILURES, [])
     if report.failed and failures:
-        from pytest_featuremaps.recap import facts
+        from pytest_featuremaps.recapping import attach
 
-        # What is set on a report crosses from a worker of xdist.
-        setattr(report, FACTS, facts(failures))
+        attach(report, failures)
     while report.failed and failures:
         verdict = failures.pop(0)
         report.sections.append((f"feature baseline {verdict.title}", "\n".join(verdict.story)))
@@ -296,12 +295,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Sum failed baselines up: how many maps changed, where first, and what to type next."""
     if hasattr(terminalreporter.config, "workerinput"):  # nobody sees what a worker writes
         return
-    stats = terminalreporter.stats
     # A test that failed, then passed when it ran again, is under another name.
-    reports = [one for kind in ("failed", "error") for one in stats.get(kind, [])]
-    told = {one.nodeid: one for one in reports if hasattr(one, FACTS)}
-    if told:
-        _tell(terminalreporter, list(told.values()))
+    kinds = ("failed", "error")
+    if any(terminalreporter.stats.get(kind) for kind in kinds):
+        from pytest_featuremaps.recapping import tell
+
+        tell(
+            terminalreporter,
+            [one for kind in kinds for one in terminalreporter.stats.get(kind, [])],
+        )
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
@@ -313,67 +315,12 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
     return None
 
 
-def _measure_noise(config: pytest.Config) -> None:
-    """Run the tests of an update twice if that is asked for; workers leave it to the controller."""
-    if not config.getoption("featuremaps_noise") or config.getoption("featuremaps_rehearse_into"):
-        return
-    if not config.getoption("update_snapshots", default=False):
-        raise pytest.UsageError(
-            "--featuremaps-noise records noise in baselines, and nothing is recorded in this run: "
-            "say --snapshot-update as well"
-        )
-    if not hasattr(config, "workerinput"):
-        from pytest_featuremaps.rehearsing import Rehearsing
-
-        config.pluginmanager.register(Rehearsing(config), "featuremaps-rehearsing")
-
-
-def _rehearsal(config: pytest.Config) -> Rehearsal | None:
-    """Return the run that noise is measured by, or None where none is."""
-    from pytest_featuremaps.snapshots import Rehearsal
-
-    into = config.getoption("featuremaps_rehearse_into")
-    if into:
-        return Rehearsal(Path(into), here=True)
-    rehearsing = config.pluginmanager.get_plugin("featuremaps-rehearsing")
-    worker = getattr(config, "workerinput", {})
-    folder = rehearsing.folder if rehearsing else worker.get("featuremaps_rehearse_into")
-    return Rehearsal(Path(folder), here=False) if folder else None
-
-
 def _deselect_without_baseline(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the tests alone that compare with a baseline."""
     others = [item for item in items if SNAPSHOT not in _fixture_names(item)]
     items[:] = [item for item in items if SNAPSHOT in _fixture_names(item)]
     if others:
         config.hook.pytest_deselected(items=others)
-
-
-def _tell(reporter: pytest.TerminalReporter, reports: list[pytest.TestReport]) -> None:
-    """Write the summary of failed baselines, and the same for GitHub Actions in a job of it."""
-    from pytest_featuremaps import recap
-
-    config = reporter.config
-    tests = [_failed(one) for one in reports]
-    last_failed = config.pluginmanager.hasplugin("lfplugin")
-    reporter.section("feature baselines", sep="-")
-    for line in recap.block(tests, last_failed=last_failed):
-        reporter.write_line(line)
-    if not recap.on_github(os.environ):
-        return
-    for line in recap.workflow_commands(tests, root=config.rootpath, environ=os.environ):
-        reporter.write_line(line)
-    summary = os.environ.get("GITHUB_STEP_SUMMARY")
-    if summary:
-        trouble = recap.append(summary, recap.step_summary(tests, last_failed=last_failed))
-        reporter.write_line(trouble)
-
-
-def _failed(report: pytest.TestReport) -> Failed:
-    from pytest_featuremaps.recap import Failed
-
-    file, line, _ = report.location
-    return Failed(report.nodeid, **getattr(report, FACTS), file=file, line=(line or 0) + 1)
 
 
 def _with_values() -> Generator[None, object, object]:

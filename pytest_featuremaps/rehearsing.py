@@ -12,9 +12,39 @@ import pytest
 
 from pytest_featuremaps import rerun
 
-OPTION = "--featuremaps-noise"
-INTO = "featuremaps_rehearse_into"
-"""The option that tells a run that it is the rehearsal, and where to leave its tables."""
+_NAME = "featuremaps-rehearsing"
+# The option that tells a run that it is the rehearsal, and where to leave its tables.
+_INTO = "featuremaps_rehearse_into"
+
+
+def rehearse(config: pytest.Config) -> None:
+    """Let the tests of this update run once more, and before it.
+
+    A rehearsal has none of its own, and workers leave it to the process that started them.
+
+    Raises:
+        pytest.UsageError: nothing is updated.
+    """
+    if config.getoption(_INTO):
+        return
+    if not config.getoption("update_snapshots", default=False):
+        raise pytest.UsageError(
+            "--featuremaps-noise records noise in baselines, and nothing is recorded in this run: "
+            "say --snapshot-update as well"
+        )
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Rehearsing(config), _NAME)
+
+
+def rehearsal_of(config: pytest.Config) -> rerun.Rehearsal | None:
+    """Return the rehearsal that this run is, or has had; None where there is none."""
+    into = config.getoption(_INTO)
+    if into:
+        return rerun.Rehearsal(Path(into), here=True)
+    rehearsing = config.pluginmanager.get_plugin(_NAME)
+    given = getattr(config, "workerinput", {}).get(_INTO)
+    folder = rehearsing.folder if rehearsing else given
+    return rerun.Rehearsal(Path(folder), here=False) if folder else None
 
 
 class Rehearsing:
@@ -48,7 +78,7 @@ class Rehearsing:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist's
         """Tell a worker where the rehearsal left its tables."""
-        node.workerinput[INTO] = str(self.folder)
+        node.workerinput[_INTO] = str(self.folder)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Tell what the rehearsal cost, and what it did not reach."""

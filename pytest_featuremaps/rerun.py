@@ -51,6 +51,19 @@ sys.exit(pytest.main())
 
 
 @dataclass(frozen=True)
+class Rehearsal:
+    """A run of the same tests under other conditions, which this run measures its noise by.
+
+    Attributes:
+        folder: where that run leaves its tables.
+        here: whether this is that run; it compares with nothing and records no baseline.
+    """
+
+    folder: Path
+    here: bool
+
+
+@dataclass(frozen=True)
 class End:
     """How a run ended.
 

@@ -6,7 +6,7 @@ import shlex
 import unicodedata
 import warnings
 from collections.abc import MutableMapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +27,6 @@ from pytest_featuremaps.maps import FeatureMaps
 from pytest_featuremaps.tables import Table
 from pytest_featuremaps.tolerances import Tolerance, asked_for
 from pytest_featuremaps.wording import listed
-
-
-@dataclass(frozen=True)
-class Rehearsal:
-    """A run of the same tests under other conditions, which this run measures its noise by.
-
-    Attributes:
-        folder: where that run leaves its tables.
-        here: whether this is that run; it compares with nothing and records no baseline.
-    """
-
-    folder: Path
-    here: bool
 
 
 class Claims:
@@ -106,7 +93,7 @@ class FeatureSnapshot:
         snapshot: SnapshotAssertion,
         claims: Claims,
         options: Options | None = None,
-        rehearsal: Rehearsal | None = None,
+        rehearsal: rerun.Rehearsal | None = None,
     ) -> None:
         self._snapshot = snapshot
         self._claims = claims
@@ -147,11 +134,11 @@ class FeatureSnapshot:
                     "There is no feature map to compare with a baseline.\n" + other.summary()
                 )
             numbers = measuring.table(other, sample=self._options.sample)
-            return self._compare(TableExtension, numbers, suffix)
+            return self._compare(TableExtension, numbers, suffix, list(other.values()))
         if isinstance(other, FeatureMap):
             line = measuring.line(other.key, other, sample=self._options.sample or 0)
             table = Table(measuring.environment(), (line,))
-            return self._compare(PictureExtension, table, f"{suffix}[{other.key}]", other)
+            return self._compare(PictureExtension, table, f"{suffix}[{other.key}]", [other])
         raise TypeError(
             f"feature_snapshot compares feature maps, not {type(other).__name__}.\n"
             "Write `feature_maps == feature_snapshot` for a table of numbers, or "
@@ -162,7 +149,7 @@ class FeatureSnapshot:
         return f"<feature_snapshot of {self._snapshot.test_location.nodeid}>"
 
     def _compare(
-        self, kind: type[Extension], numbers: Table, suffix: str, one: FeatureMap | None = None
+        self, kind: type[Extension], numbers: Table, suffix: str, maps: Sequence[FeatureMap]
     ) -> bool:
         if self._rehearsal is not None:
             location = self._snapshot.test_location
@@ -172,7 +159,7 @@ class FeatureSnapshot:
                 rerun.put(self._rehearsal.folder, name, tables.dump(numbers))
                 return True
             numbers = self._with_noise(numbers, rerun.get(self._rehearsal.folder, name))
-        data = numbers if one is None else Picture(one, numbers)
+        data = Picture(maps[0], numbers) if kind is PictureExtension else numbers
         snapshot = self._snapshot.use_extension(kind)
         location = snapshot.test_location
         extension: Any = snapshot.extension
@@ -180,6 +167,10 @@ class FeatureSnapshot:
         extension.accept = f"pytest --snapshot-update {shlex.quote(location.nodeid)}"
         path = extension.get_location(test_location=location, index=suffix)
         self._claims.claim(path)
+        if snapshot.update_snapshots or (
+            snapshot.update_new_snapshots_only and not Path(path).exists()
+        ):
+            _warn_of_training(maps)
         with warnings.catch_warnings():
             # syrupy before 7.0 compares with the name as it was before it was encoded.
             warnings.filterwarnings("ignore", message=r"\s*Can not relate snapshot location")
@@ -217,3 +208,19 @@ class FeatureSnapshot:
                 stacklevel=4,
             )
         return measured
+
+
+def _warn_of_training(maps: Sequence[FeatureMap]) -> None:
+    """Warn that a baseline is recorded from a model in training mode, where that matters."""
+    layers = {one.place.layer.model: one.place.layer for one in maps}
+    modules = [name for layer in layers.values() for name in layer.training()]
+    if modules:
+        warnings.warn(
+            "A baseline is recorded from a model in training mode: "
+            f"{listed(modules, most=6)}.\n"
+            "Dropout draws anew in every run, and BatchNorm goes by the batch. Call model.eval() "
+            "in the model's fixture; where training mode is what is tested, ignore "
+            "pytest_featuremaps.FeatureMapsWarning.",
+            FeatureMapsWarning,
+            stacklevel=4,
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -12,6 +12,7 @@ from torch import nn
 from pytest_featuremaps.hooks import Hooks, Probe, sweep
 from pytest_featuremaps.keys import Layer, Where
 from pytest_featuremaps.log import Log
+from pytest_featuremaps.models import training_of
 from pytest_featuremaps.paths import ROOT, Survey
 from pytest_featuremaps.silence import owner
 from pytest_featuremaps.targets import Resolved
@@ -36,9 +37,10 @@ class Watch:
         """Put hooks on the modules that are meant: on all of them, or on none."""
         wanted = {path for one in resolved if not one.op for path in one.paths}
         added: dict[Where, tuple[Layer, Hooks]] = {}
+        training = training_of(known.modules[ROOT])
         with ExitStack() as undo:
             for path in [path for path in known.modules if path in wanted]:
-                layer = self._layer(label, path, known.modules[path], wish)
+                layer = self._layer(label, path, known.modules[path], wish, training)
                 hooks = Hooks(known.modules[path], layer, self._log, sketched=self._sketched)
                 undo.callback(hooks.remove)
                 added[layer.where] = layer, hooks
@@ -52,7 +54,14 @@ class Watch:
         for one in self._log.maps:  # those of a layer that was captured before stay its own
             one.place = replace(one.place, layer=self._log.layers[one.place.layer.where])
 
-    def _layer(self, label: str, path: str, module: nn.Module, wish: Wish) -> Layer:
+    def _layer(
+        self,
+        label: str,
+        path: str,
+        module: nn.Module,
+        wish: Wish,
+        training: Callable[[], list[str]],
+    ) -> Layer:
         """Return the layer of a module, as rich as this wish and those before it ask."""
         before = self._log.layers.get((label, path))
         joined = wish.joined(before) if before else wish
@@ -67,6 +76,7 @@ class Watch:
             **asked,
             families=tuple(one.__name__ for one in type(module).__mro__),
             weights=weights_of(module),
+            training=training,
         )
 
     def remove(self, chosen: set[Where]) -> None:

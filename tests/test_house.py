@@ -33,11 +33,12 @@ ROOMS = {
         "models",
         "cleaning",
         "rehearsing",
-        "recap",
+        "recapping",
         "errors",
     },
     "cleaning": {"pytest"},
     "rehearsing": {"pytest", "rerun"},
+    "recapping": {"pytest", "extensions", "recap"},
     "recap": {"extensions"},
     "snapshots": {
         "syrupy",
@@ -80,6 +81,7 @@ ROOMS = {
     },
     "watching": {
         "torch",
+        "models",
         "hooks",
         "silence",
         "log",
@@ -92,6 +94,7 @@ ROOMS = {
     "fake": {"torch", "errors"},
     "calls": {
         "torch",
+        "models",
         "hooks",
         "functional",
         "log",
