@@ -54,6 +54,6 @@ def rounded_up(value: float) -> float:
     """Round a number that is not negative up to one digit."""
     if value == 0:
         return 0.0
-    # In text, for powers of ten are not exact.
-    digit, _, exponent = f"{value:.15e}".partition("e")
+    # In text, for powers of ten are not exact; 7e-2 would be a little more than seven of them.
+    digit, _, exponent = f"{value:.12e}".partition("e")
     return float(f"{math.ceil(float(digit))}e{exponent}")
