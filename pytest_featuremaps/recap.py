@@ -43,8 +43,16 @@ def facts(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     knows best which was the first.
     """
     changed = {key for verdict in verdicts for key in _changed(verdict)}
-    widest = max(verdicts, key=lambda one: len(one.comparison.entries) if one.comparison else 0)
-    return {"changed": len(changed), "first": widest.headline[0]}
+    widest = max(verdicts, key=_width)
+    first = widest.headline[0]
+    if widest.comparison:  # numbers agree, a picture does not, and its line names no layer
+        first = f"{widest.title}: {first}"
+    return {"changed": len(changed), "first": first}
+
+
+def _width(verdict: Verdict) -> int:
+    # A comparison that found a difference is false.
+    return 0 if verdict.comparison is None else len(verdict.comparison.entries)
 
 
 def _changed(verdict: Verdict) -> list[str]:
