@@ -93,6 +93,7 @@ class _Capturing:
 
 _CAPTURING = pytest.StashKey[_Capturing]()
 _FILES: pytest.StashKey[dict[str, tuple[str, str]]] = pytest.StashKey()
+_ALIKE: pytest.StashKey[dict[str, set[str]]] = pytest.StashKey()
 _CLAIMED: pytest.StashKey[Claims] = pytest.StashKey()
 _FAILURES: pytest.StashKey[list[Verdict]] = pytest.StashKey()
 
@@ -145,6 +146,7 @@ def feature_snapshot(request: pytest.FixtureRequest) -> FeatureSnapshot:
     from pytest_featuremaps.snapshots import Claims, FeatureSnapshot
 
     snapshot = _syrupy_snapshot(request)
+    _check_case(request.node)
     files = request.config.stash.setdefault(_FILES, {})
     claims = Claims(files, request.node.nodeid)
     baseline = FeatureSnapshot(snapshot, claims, rehearsal=rehearsal_of(request.config))
@@ -183,16 +185,21 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Cleaning(config), "featuremaps-cleaning")
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are deselected
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Set `feature_maps` up right after the models; mark tests with a baseline for syrupy."""
     for item in items:
         _order_fixtures(item)
-    if config.getoption("featuremaps_rehearse_into"):
-        _deselect_without_baseline(config, items)
     if any(line.startswith("syrupy_snapshot") for line in config.getini("markers")):
         for item in items:
             if SNAPSHOT in _fixture_names(item):
                 item.add_marker("syrupy_snapshot")
+    # Here, because a worker of xdist collects all tests, but runs only some of them.
+    alike = config.stash.setdefault(_ALIKE, {})
+    for item in items:
+        alike.setdefault(item.nodeid.casefold(), set()).add(item.nodeid)
+    if config.getoption("featuremaps_rehearse_into"):
+        _deselect_without_baseline(config, items)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -378,6 +385,18 @@ def _order_fixtures(item: pytest.Item) -> None:
     if MAPS in names and places and names.index(MAPS) > max(places):
         names.remove(MAPS)
         names.insert(max(places) + 1, MAPS)
+
+
+def _check_case(item: pytest.Item) -> None:
+    """Refuse a test whose baselines would be another test's on a disk that ignores case."""
+    alike = item.config.stash[_ALIKE].get(item.nodeid.casefold(), set())
+    others = sorted(alike - {item.nodeid})
+    if others:
+        pytest.fail(
+            f"{item.nodeid} and {others[0]} differ in case only, so on some disks their baselines "
+            "would be the same file.\nGive one of the tests, or of its parameters, another name.",
+            pytrace=False,
+        )
 
 
 def _check_options(mark: pytest.Mark) -> None:
