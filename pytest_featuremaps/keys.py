@@ -22,6 +22,10 @@ def _no_digest() -> str | None:
     return None
 
 
+def _none() -> list[str]:
+    return []
+
+
 @dataclass(eq=False, slots=True)
 class Layer:
     """One captured module, and what its hook has counted.
@@ -44,6 +48,8 @@ class Layer:
         families: the names of the module's class and of those it derives from.
         weights: gives a short digest of the module's own parameters and buffers, or None
             when it has none or is gone.
+        training: names the modules of the whole model that are in training mode now, and
+            compute something else there.
     """
 
     model: str
@@ -62,11 +68,12 @@ class Layer:
     problem: str = ""
     families: tuple[str, ...] = ()
     weights: Callable[[], str | None] = _no_digest
+    training: Callable[[], list[str]] = _none
 
     def __getstate__(self) -> tuple[None, dict[str, object]]:
-        """Return the state to pickle: everything but the way to the module."""
+        """Return the state to pickle: everything but the ways to the module."""
         state = {one.name: getattr(self, one.name) for one in fields(self)}
-        return None, state | {"weights": _no_digest}
+        return None, state | {"weights": _no_digest, "training": _none}
 
     @property
     def where(self) -> Where:

@@ -12,6 +12,7 @@ from torch import nn
 from pytest_featuremaps.hooks import Hooks, Probe, remove_all, sweep
 from pytest_featuremaps.keys import Layer, Where
 from pytest_featuremaps.log import Log
+from pytest_featuremaps.models import training_of
 from pytest_featuremaps.paths import ROOT, Survey
 from pytest_featuremaps.silence import owner
 from pytest_featuremaps.targets import Resolved
@@ -38,10 +39,12 @@ class Watch:
         wanted = {path for one in resolved if not one.op for path in one.paths}
         added: dict[Where, tuple[Layer, Hooks]] = {}
         families: dict[type[nn.Module], tuple[str, ...]] = {}
+        training = training_of(known.modules[ROOT])
         try:
             for path in [path for path in known.modules if path in wanted]:
                 module = known.modules[path]
                 layer = self._layer(label, path, module, wish, families)
+                layer.training = training
                 hooks = Hooks(module, layer, self._known_log, sketched=self._sketched)
                 added[label, path] = layer, hooks
         except BaseException:
