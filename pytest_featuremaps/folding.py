@@ -99,10 +99,11 @@ def total(chunk: torch.Tensor) -> float:
 
 
 def total_square(chunk: torch.Tensor) -> float:
-    """Sum the squares of a chunk of `wide_chunks`."""
+    """Sum the squares of a chunk of `wide_chunks`; infinite where float64 cannot hold them."""
     if len(chunk) <= _PERIOD:
         values = chunk.numpy()
-        return float(values @ values)
+        with np.errstate(over="ignore"):
+            return float(values @ values)
     norms = torch.linalg.vector_norm(chunk.view(-1, _PERIOD), dim=1)
     return math.fsum(norms.mul_(norms).tolist())
 
