@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         BaselineError,
         CaptureError,
         FeatureMapsError,
+        FeatureMapsWarning,
         ShapeSpecError,
         UnsupportedTensor,
     )
@@ -32,6 +33,7 @@ __all__ = [
     "FeatureMap",
     "FeatureMaps",
     "FeatureMapsError",
+    "FeatureMapsWarning",
     "FeatureSnapshot",
     "Recording",
     "ShapeSpecError",

@@ -26,6 +26,7 @@ from pytest_featuremaps.tolerances import (
     asked_for,
     estimate,
     resolve,
+    same_noise,
 )
 
 Kind: TypeAlias = Literal["equal", "within", "changed", "added", "removed", "reshaped", "retyped"]
@@ -320,4 +321,5 @@ def _stands(entry: Entry) -> bool:
     """Whether an update leaves the stored line of this map as it is."""
     if entry.expected is None or entry.actual is None or not entry.agrees:
         return False
-    return entry.actual.noise in {None, entry.expected.noise}
+    noise = entry.actual.noise
+    return noise is None or same_noise(entry.expected.noise, noise)

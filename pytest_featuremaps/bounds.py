@@ -10,6 +10,9 @@ from typing import Any
 from pytest_featuremaps.stats import Stats
 from pytest_featuremaps.wording import listed
 
+# What is raised here is told to whoever called a check: pytest ends the traceback there.
+__tracebackhide__ = True
+
 NAMES = tuple(field.name for field in fields(Stats) if field.name != "channels")
 
 

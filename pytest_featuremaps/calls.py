@@ -16,6 +16,7 @@ from pytest_featuremaps.keeping import keep
 from pytest_featuremaps.keys import Layer, Place
 from pytest_featuremaps.leaves import tensors
 from pytest_featuremaps.log import Log
+from pytest_featuremaps.models import training_of
 from pytest_featuremaps.paths import ROOT, Survey
 from pytest_featuremaps.targets import Resolved
 from pytest_featuremaps.wishes import Wish
@@ -155,7 +156,12 @@ class Calls:
             wanted = self._wanted[label]
             wish = wanted.exact.get((owner, op)) or wanted.matched[owner, op]
             self._log.layers[where] = Layer(
-                *where, op, self._names, keep=wish.keep, layout=wish.layout
+                *where,
+                op,
+                self._names,
+                keep=wish.keep,
+                layout=wish.layout,
+                training=training_of(wanted.modules[ROOT]),
             )
         return self._log.layers[where]
 

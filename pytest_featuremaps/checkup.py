@@ -12,6 +12,9 @@ from pytest_featuremaps.feature_map import FeatureMap
 from pytest_featuremaps.stats import Stats
 from pytest_featuremaps.vitals import Limits, Vitals
 
+# What is raised here is told to whoever called a check: pytest ends the traceback there.
+__tracebackhide__ = True
+
 # How far from its end a function counts as saturated, as a share of its range. There the slope
 # of a sigmoid is 4 % of its largest, and that of tanh 4 %.
 _NEAR = 0.01
@@ -53,11 +56,11 @@ def _vitals(key: str, one: FeatureMap) -> Vitals:
         families=one.families,
         numbers=numbers,
         samples=_samples(one),
-        infinite=_infinite(one, numbers),
+        infinite=one.infinite_count,
         saturated=_saturated(one),
         inputs=None if inputs is None else [stats for _, stats in inputs],
         inputs_finite=not any(
-            stats.nan_count + _infinite(taken, stats) for taken, stats in inputs or ()
+            stats.nan_count + taken.infinite_count for taken, stats in inputs or ()
         ),
         gradient=_gradient(one),
     )
@@ -66,13 +69,6 @@ def _vitals(key: str, one: FeatureMap) -> Vitals:
 def _samples(one: FeatureMap) -> int:
     axis = (one.layout or "").find("N")
     return one.shape[axis] if axis >= 0 else 1
-
-
-def _infinite(one: FeatureMap, numbers: Stats) -> int:
-    """Count ±Inf alone: statistics count the largest number of a dtype, which fills masks, too."""
-    if not numbers.inf_count or one.kept.tensor is None:
-        return numbers.inf_count
-    return int(torch.isinf(one.kept.tensor).sum())
 
 
 def _inputs(one: FeatureMap) -> list[tuple[FeatureMap, Stats]] | None:

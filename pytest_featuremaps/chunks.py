@@ -69,6 +69,18 @@ def infinite_from(dtype: torch.dtype) -> float:
         raise UnsupportedTensor(_packed(dtype)) from error
 
 
+def count_infinite(tensor: torch.Tensor) -> int:
+    """Count ±Inf alone, without the largest numbers of a dtype, which mean it in a mask.
+
+    Raises:
+        UnsupportedTensor: As for `readable`.
+    """
+    values = readable(tensor)
+    # torch asks no float8 for it.
+    values = values.float() if values.itemsize == 1 else values
+    return int(torch.isinf(values).sum())
+
+
 def _packed(dtype: torch.dtype) -> str:
     return (
         f"a tensor of {dtype} cannot be read as numbers: convert it first, "

@@ -5,9 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 
 from pytest_featuremaps import shapes
+from pytest_featuremaps.errors import ShapeSpecError
 from pytest_featuremaps.grammar import Spec
+from pytest_featuremaps.wording import plain
+
+# What is raised here is told to whoever called a check: pytest ends the traceback there.
+__tracebackhide__ = True
 
 
 @dataclass(frozen=True)
@@ -76,8 +82,10 @@ def hold(
         given: where those come from, in words.
 
     Raises:
-        ShapeSpecError: a specification has a slip. Raised whatever the shapes are.
+        ShapeSpecError: a specification has a slip, or a size that is given is no integer.
+            Raised whatever the shapes are.
     """
+    _check_sizes(dims)
     known = set(dims)
     for clause in clauses:
         known.update(shapes.names(clause.spec, known))
@@ -89,6 +97,12 @@ def hold(
     return agreement
 
 
+def _check_sizes(dims: Mapping[str, object]) -> None:
+    for name, size in dims.items():
+        if isinstance(size, bool) or not isinstance(size, Integral):
+            raise ShapeSpecError(f"{name}={size!r}: the size of a name is an integer")
+
+
 def _hold_one(clause: Clause, agreement: Agreement) -> str:
     bound, origins = agreement.bound, agreement.origins
     missing = shapes.unbound(clause.spec, bound)
@@ -97,7 +111,7 @@ def _hold_one(clause: Clause, agreement: Agreement) -> str:
     match = shapes.check(clause.spec, clause.shape, bound, origins)
     for name, dimension in match.places.items():
         bound[name] = clause.shape[dimension]
-        origins[name] = f"from {clause.key}, dimension {dimension}"
+        origins[name] = f"from {plain(clause.key)}, dimension {dimension}"
     return match.reason
 
 
@@ -108,7 +122,7 @@ def _sizes(clause: Clause) -> Iterator[str]:
 
 def _spaced(sizes: Spec) -> str:
     """Write a specification or a shape as text in the shape language."""
-    return (sizes if isinstance(sizes, str) else " ".join(map(str, sizes))) or "a scalar"
+    return " ".join(sizes.split() if isinstance(sizes, str) else map(str, sizes)) or "a scalar"
 
 
 # ---------------------------------------------------------------- proposing
@@ -161,4 +175,5 @@ def _ratio(name: str, size: int, known: int) -> str:
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    # JSON leaves some characters as they are that must not reach a terminal; repr() escapes all.
+    return json.dumps(text, ensure_ascii=False) if text.isprintable() else repr(text)

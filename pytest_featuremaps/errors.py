@@ -33,5 +33,9 @@ class UnsupportedTensor(FeatureMapsError):
     """A tensor that cannot answer what was asked of it, such as a meta tensor's values."""
 
 
+class FeatureMapsWarning(UserWarning):
+    """Something that is recorded as asked, and is probably not what was meant."""
+
+
 class BaselineError(FeatureMapsError):
     """A comparison with a baseline that cannot be made as it is written."""

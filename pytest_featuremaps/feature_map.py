@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,6 +16,9 @@ from pytest_featuremaps.leaves import Leaf, brackets
 from pytest_featuremaps.pictures import DrawnTensor
 from pytest_featuremaps.wording import listed
 
+# What is raised here is told to whoever called a check: pytest ends the traceback there.
+__tracebackhide__ = True
+
 
 class FeatureMap(DrawnTensor):
     """One tensor that one call of a module produced, as an independent copy.
@@ -26,13 +28,15 @@ class FeatureMap(DrawnTensor):
         kept: what is known of it: its values, or only statistics or its shape.
     """
 
+    # Most maps never get a gradient.
+    _grad: Kept | None = None
+    _passes = 0
+
     def __init__(
         self, place: Place, kept: Kept, inputs: Mapping[str, Mapping[Leaf, Kept]] | None = None
     ) -> None:
         super().__init__(place, kept)
         self._inputs = inputs
-        self._grad: Kept | None = None
-        self._passes = 0
 
     @property
     def has_inputs(self) -> bool:
@@ -72,7 +76,7 @@ class FeatureMap(DrawnTensor):
                 "their statistics do not add up.\n"
                 'Capture it with keep="values", or call backward() once.'
             )
-        return FeatureMap(replace(self.place, part="grad"), self._grad)
+        return FeatureMap(self.place._replace(part="grad"), self._grad)
 
     def _no_gradient(self) -> str:
         layer = self.place.layer
@@ -116,7 +120,6 @@ class FeatureMap(DrawnTensor):
             AssertionError: the shape is another one.
             ShapeSpecError: the specification cannot be read.
         """
-        __tracebackhide__ = True
         clause = contracts.Clause(self.key, self.place.title, spec, self.shape)
         agreement = contracts.hold([clause], dims, given="from an earlier layer")
         if agreement.broken:
@@ -141,7 +144,6 @@ class FeatureMap(DrawnTensor):
             ValueError: an interval is empty.
             UnsupportedTensor: the tensor has no readable values.
         """
-        __tracebackhide__ = True
         failure = bounds.violations(self.place.title, self.stats, allowed)
         if failure:
             raise AssertionError(failure)
@@ -158,7 +160,6 @@ class FeatureMap(DrawnTensor):
             UnsupportedTensor: the tensor has no readable values, or no axis of channels.
             CaptureError: its statistics were kept without those of each channel.
         """
-        __tracebackhide__ = True
         if self.kept.stats is not None and not self.place.layer.channels:
             raise CaptureError(
                 f'{self.place.title} was captured with keep="stats" and no numbers per channel.\n'
@@ -176,7 +177,6 @@ class FeatureMap(DrawnTensor):
             AssertionError: it does; the text counts them and says where the first one is.
             UnsupportedTensor: the tensor has no readable values.
         """
-        __tracebackhide__ = True
         reason = self.not_finite()
         if reason:
             raise AssertionError(reason)
@@ -184,15 +184,14 @@ class FeatureMap(DrawnTensor):
     def not_finite(self) -> str:
         """Say how many values are NaN or infinite and where the first is; empty when none is.
 
-        Where only statistics were kept, the place is not known, and the largest number of
-        the dtype counts as infinite, as it does there.
+        Where only statistics were kept, the place is not known.
 
         Raises:
             UnsupportedTensor: the tensor has no readable values.
         """
         numbers = self.kept.stats
         if numbers is not None:
-            return self._counted(numbers.nan_count, numbers.inf_count, numbers.count)
+            return self._counted(numbers.nan_count, self.kept.infinite, numbers.count)
         self.require_values()
         values = self.widened()
         bad = ~torch.isfinite(values)
@@ -221,7 +220,7 @@ class Inputs(Mapping[str, FeatureMap]):
     def __init__(self, place: Place, inputs: Mapping[str, Mapping[Leaf, Kept]]) -> None:
         self._maps = {
             name + brackets(leaf): FeatureMap(
-                replace(place, leaf=(), siblings=1, part=f"inputs[{name}{brackets(leaf)}]"), kept
+                place._replace(leaf=(), siblings=1, part=f"inputs[{name}{brackets(leaf)}]"), kept
             )
             for name, leaves in inputs.items()
             for leaf, kept in leaves.items()

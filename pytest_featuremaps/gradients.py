@@ -6,7 +6,16 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_featuremaps.stats import Stats
-from pytest_featuremaps.vitals import Finding, Limits, Vitals, not_finite
+from pytest_featuremaps.vitals import (
+    DROPPING,
+    Finding,
+    Limits,
+    Vitals,
+    belongs_to,
+    is_narrow,
+    not_finite,
+)
+from pytest_featuremaps.wording import plain
 
 
 def examine_gradients(vitals: Sequence[Vitals], limits: Limits) -> Iterator[Finding]:
@@ -20,22 +29,36 @@ def examine_gradients(vitals: Sequence[Vitals], limits: Limits) -> Iterator[Find
         where = (" in its gradient", "the loss, and what comes after it")
         yield from not_finite(one, counts, numbers.count, limits, where)
     norms = [(one, _norm(numbers)) for one, numbers in seen if _is_finite(numbers)]
-    yield from _vanishing(norms, limits.vanishing)
+    if limits.vanishing is not None:
+        # A branch that stochastic depth left out gets no gradient, as it should.
+        dropped = any(map(_is_left_out, vitals))
+        yield from () if dropped else _zero(norms)
+        yield from _vanishing(norms, limits.vanishing)
     yield from _exploding(norms, limits.exploding)
 
 
-def _vanishing(norms: Sequence[tuple[Vitals, float]], limit: float | None) -> Iterator[Finding]:
-    """Find gradients of zero, and the layer before which nothing gets a gradient to speak of.
+def _zero(norms: Sequence[tuple[Vitals, float]]) -> Iterator[Finding]:
+    """Find gradients of zero.
+
+    Where channels are few, all of an activation's may be off for one input, and nothing comes
+    back through them.
+    """
+    for one, norm in reversed(norms):
+        if norm == 0 and not is_narrow(one.numbers):
+            sentence = "has a gradient of zero throughout"
+            yield Finding(one.key, one.title, "zero gradient", sentence, "0", "not zero")
+
+
+def _is_left_out(one: Vitals) -> bool:
+    return belongs_to(one.families, DROPPING) and one.numbers.zero_fraction == 1
+
+
+def _vanishing(norms: Sequence[tuple[Vitals, float]], limit: float) -> Iterator[Finding]:
+    """Find the layer before which nothing gets a gradient to speak of.
 
     Branches that start with a small gradient are usual (queries and keys of attention). So
     a gradient counts as vanished only where those of all earlier layers have as well.
     """
-    if limit is None:
-        return
-    for one, norm in reversed(norms):
-        if norm == 0:
-            sentence = "has a gradient of zero throughout"
-            yield Finding(one.key, one.title, "zero gradient", sentence, "0", "not zero")
     largest = max((norm for _, norm in norms), default=0.0)
     alive = [(one, norm) for one, norm in norms if norm > 0]
     vanished = list(_while_below(alive, limit * largest))
@@ -68,7 +91,7 @@ def _exploding(norms: Sequence[tuple[Vitals, float]], limit: float | None) -> It
         one, norm = beyond[-1]
         more = f", and {len(beyond) - 1} layers before it as well" if len(beyond) > 1 else ""
         times = f"{norm / reference:.1e}"
-        sentence = f"gets a gradient {times} times that of {last.key}{more}"
+        sentence = f"gets a gradient {times} times that of {plain(last.key)}{more}"
         allowed = f"at most ×{limit:.1e}"
         yield Finding(one.key, one.title, "exploding gradient", sentence, f"×{times}", allowed)
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, TypeAlias
 
 from pytest_featuremaps.errors import ShapeSpecError
+from pytest_featuremaps.wording import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+# What is raised here is told to whoever called a check: pytest ends the traceback there.
+__tracebackhide__ = True
 
 _LEXEMES = re.compile(r"(?P<number>[0-9]+)|(?P<name>[^\W\d]\w*)|(?P<sign>//|[-+*/()])")
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "//": 2}
@@ -73,12 +78,12 @@ def _from_tuple(spec: object) -> tuple[Token, ...]:
 
 
 def _from_size(size: object) -> Token:
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+    if isinstance(size, bool) or not isinstance(size, Integral) or int(size) < 0:
         raise ShapeSpecError(
             f"`{size!r}` in the tuple is not a size: a tuple holds integers from 0 up; "
             'names and `_` need text, as in "N 128 _ _"'
         )
-    return Token(str(size), (size,))
+    return Token(str(size), (int(size),))
 
 
 def _read_token(text: str) -> Token:
@@ -86,7 +91,7 @@ def _read_token(text: str) -> Token:
         return Token(text)
     if len(text) > _LONGEST_TOKEN:
         raise ShapeSpecError(
-            f"`{text[:20]}…` has {len(text)} characters: "
+            f"`{plain(text[:20])}…` has {len(text)} characters: "
             f"a token has at most {_LONGEST_TOKEN}, and tokens are separated by spaces"
         )
     return Token(text, _to_polish(text, _split(text)))
@@ -99,18 +104,25 @@ def _split(text: str) -> list[str]:
         found = _LEXEMES.match(text, position)
         if found is None:
             raise ShapeSpecError(_sign_rule(text, text[position]))
+        if found.lastgroup == "name" and not found.group().isidentifier():
+            raise ShapeSpecError(_sign_rule(text, _stranger(found.group())))
         lexemes.append(found.group())
         position = found.end()
     return lexemes
 
 
+def _stranger(name: str) -> str:
+    """Return the first sign that keeps a word from being a name, as `²` does in `H²`."""
+    return next((sign for sign in name if not f"_{sign}".isidentifier()), name[0])
+
+
 def _sign_rule(text: str, sign: str) -> str:
     if sign == ",":
-        return f'`{text}` has a comma: tokens are separated by spaces, as in "N 128 H W"'
+        return f'`{plain(text)}` has a comma: tokens are separated by spaces, as in "N 128 H W"'
     if sign in ".…":
-        return f"`{text}` is no token: any number of dimensions is three dots alone, `...`"
+        return f"`{plain(text)}` is no token: any number of dimensions is three dots alone, `...`"
     return (
-        f"`{text}` has the sign `{sign}`, which no token knows: "
+        f"`{plain(text)}` has the sign `{plain(sign)}`, which no token knows: "
         "a token is an integer, a name, arithmetic with + - * / // ( ), `_` or `...`"
     )
 

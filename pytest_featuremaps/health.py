@@ -8,15 +8,29 @@ from itertools import pairwise
 
 from pytest_featuremaps.gradients import examine_gradients
 from pytest_featuremaps.stats import Stats
-from pytest_featuremaps.vitals import Finding, Limits, Vitals, not_finite, share
+from pytest_featuremaps.vitals import (
+    DROPPING,
+    Finding,
+    Limits,
+    Vitals,
+    belongs_to,
+    is_narrow,
+    not_finite,
+    share,
+)
+from pytest_featuremaps.wording import plain
 
-# A share of fewer channels says little: half of the channels behind a ReLU may well be zero
-# for one input of a healthy network.
-_FEWEST_CHANNELS = 8
 _MOST_ROWS = 20
+
+# What varies less, as a share of what came out, may be lost to rounding, or to underflow:
+# untrained networks whose BatchNorm has seen no batch let an input fade that far.
+_LEAST_SPREAD = 1e-5
+_FADED = 1e-30
 
 # As parts of lower-case names: "elu" is in ReLU, PReLU, GELU and SELU as well.
 _RECTIFIERS = ("elu", "silu", "swish", "mish", "softplus", "threshold")
+# A table of one entry gives a constant by design: BERT's types of tokens, for one sentence.
+_MAY_BE_CONSTANT = ("embedding", *DROPPING)
 _HINTS = {
     "NaN": "its arithmetic: a log or root of what is negative, 0/0, Inf - Inf, its own weights",
     "Inf": "its arithmetic: a log of or a division by zero, an overflow of its dtype, its weights",
@@ -25,7 +39,8 @@ _HINTS = {
     "saturated": "the scale of the weights before it, and of the input of the network",
     "scale": "the initialisation of its weights, or a normalisation that is missing",
     "zero gradient": "what cuts it off after this layer: a dead activation, a weight of zero",
-    "vanishing gradient": "the activations after it, or a residual connection that is missing",
+    "vanishing gradient": "the activations after it, a residual connection that is missing, or a "
+    "BatchNorm in eval mode that has seen no batch",
     "exploding gradient": "the scale of the weights after it, or a normalisation that is missing",
 }
 
@@ -62,7 +77,7 @@ def tell(findings: Sequence[Finding]) -> str:
         "  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in (rows if more else [])
     ]
     left_out = [f"  and {len(findings) - _MOST_ROWS} more"] * (len(findings) > _MOST_ROWS)
-    look = [f"look next at {first.key}: {first.cause or _HINTS[first.kind]}"]
+    look = [f"look next at {plain(first.key)}: {first.cause or _HINTS[first.kind]}"]
     return "\n".join([f"{first.title} {first.sentence}{others}.", *table, *left_out, *look])
 
 
@@ -95,7 +110,10 @@ def _should_vary(one: Vitals, before: Stats) -> bool:
         return False
     has_positions = own.count[0] > one.samples
     comparable = has_positions or channels.count[0] <= one.samples
-    return bool(comparable and (channels.min < channels.max).any())
+    # Halves, for the difference of the largest numbers is none.
+    spread = channels.max / 2 - channels.min / 2
+    peak = max(abs(one.numbers.min), abs(one.numbers.max)) / 2
+    return bool(comparable and (spread > max(_LEAST_SPREAD * peak, _FADED)).any())
 
 
 def _origin(one: Vitals) -> tuple[str, str]:
@@ -114,10 +132,10 @@ def _origin(one: Vitals) -> tuple[str, str]:
 
 def _dead(one: Vitals, limit: float | None) -> Iterator[Finding]:
     channels = one.numbers.channels
-    if limit is None or channels is None or not _rectifies(one.families):
+    if limit is None or channels is None or is_narrow(one.numbers) or not _rectifies(one.families):
         return
     dead, count = len(one.numbers.dead_channels), len(channels.mean)
-    if count >= _FEWEST_CHANNELS and dead > limit * count:
+    if dead > limit * count:
         observed = f"{dead} of {count}"
         sentence = f"has {observed} channels that are dead: zero throughout"
         yield Finding(one.key, one.title, "dead", sentence, observed, share(limit))
@@ -125,11 +143,14 @@ def _dead(one: Vitals, limit: float | None) -> Iterator[Finding]:
 
 def _constant(one: Vitals, limit: float | None) -> Iterator[Finding]:
     channels = one.numbers.channels
-    # A table of one entry gives a constant by design: BERT's types of tokens, for one sentence.
-    if limit is None or channels is None or _is(one.families, ("embedding",)):
+    if limit is None or channels is None or is_narrow(one.numbers):
+        return
+    if belongs_to(one.families, _MAY_BE_CONSTANT):
         return
     constant, count = len(one.numbers.constant_channels), len(channels.mean)
-    if count >= _FEWEST_CHANNELS and constant > limit * count:
+    # Those of an activation that are zero throughout are told as dead.
+    constant += 0 if _rectifies(one.families) else len(one.numbers.dead_channels)
+    if constant > limit * count:
         observed = f"{constant} of {count}"
         sentence = f"has {observed} channels that are constant, though what came before varies"
         yield Finding(one.key, one.title, "constant", sentence, observed, share(limit))
@@ -157,8 +178,4 @@ def _scaled(one: Vitals, limits: tuple[float, float] | None, before: float) -> I
 
 
 def _rectifies(families: tuple[str, ...]) -> bool:
-    return _is(families, _RECTIFIERS)
-
-
-def _is(families: tuple[str, ...], words: tuple[str, ...]) -> bool:
-    return any(word in family.lower() for family in families for word in words)
+    return belongs_to(families, _RECTIFIERS)

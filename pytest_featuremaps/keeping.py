@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
+from pytest_featuremaps.chunks import count_infinite
 from pytest_featuremaps.errors import UnsupportedTensor
 from pytest_featuremaps.keys import Keep
-from pytest_featuremaps.reducing import reduce
+from pytest_featuremaps.reducing import reduce, reduce_and_sketch
 from pytest_featuremaps.sketch import Sketch, digest, sketch
 from pytest_featuremaps.stats import Stats
 
 
-@dataclass(frozen=True, eq=False)
-class Kept:
+class Kept(NamedTuple):
     """What is known of one tensor after the forward.
 
     Attributes:
@@ -26,6 +26,8 @@ class Kept:
         stats: its statistics, where they were taken in the hook.
         sketch: its sketch, likewise; None for integers and bool.
         digest: the digest of integers and bool, likewise: they are compared exactly.
+        infinite: how many values are ±Inf, likewise; the statistics count the largest numbers
+            of a dtype along.
         obstacle: why statistics could not be taken in the hook; empty otherwise.
     """
 
@@ -37,6 +39,7 @@ class Kept:
     stats: Stats | None = None
     sketch: Sketch | None = None
     digest: str | None = None
+    infinite: int = 0
     obstacle: str = ""
 
 
@@ -61,16 +64,21 @@ def keep(
         return Kept(*facts, tensor=_own(independent(tensor)))
     if how == "shapes":
         return Kept(*facts)
+    rounded = tensor.is_floating_point() or tensor.is_complex()
+    drawn = hashed = None
     with torch.no_grad():
         try:
-            numbers = reduce(tensor, axis)
+            if sketched and rounded and axis is None:
+                numbers, drawn = reduce_and_sketch(tensor)
+            else:
+                numbers = reduce(tensor, axis)
+                drawn = sketch(tensor) if sketched and rounded else None
         except UnsupportedTensor as error:
             # Asking for the numbers is what says why there are none.
             return Kept(*facts, obstacle=str(error))
-        rounded = tensor.is_floating_point() or tensor.is_complex()
-        drawn = sketch(tensor) if sketched and rounded else None
+        infinite = count_infinite(tensor) if numbers.inf_count else 0
         hashed = digest(tensor) if sketched and not rounded else None
-    return Kept(*facts, stats=numbers, sketch=drawn, digest=hashed)
+    return Kept(*facts, stats=numbers, sketch=drawn, digest=hashed, infinite=infinite)
 
 
 def _own(tensor: torch.Tensor) -> torch.Tensor:

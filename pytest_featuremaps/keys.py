@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, fields
+from typing import Literal, NamedTuple, TypeAlias
 
 from pytest_featuremaps.leaves import Leaf, brackets
+from pytest_featuremaps.wording import plain
 
 Keep: TypeAlias = Literal["values", "stats", "shapes"]
 """What is kept of a tensor, from the most to the least."""
@@ -21,7 +22,11 @@ def _no_digest() -> str | None:
     return None
 
 
-@dataclass(eq=False)
+def _none() -> list[str]:
+    return []
+
+
+@dataclass(eq=False, slots=True)
 class Layer:
     """One captured module, and what its hook has counted.
 
@@ -43,6 +48,8 @@ class Layer:
         families: the names of the module's class and of those it derives from.
         weights: gives a short digest of the module's own parameters and buffers, or None
             when it has none or is gone.
+        training: names the modules of the whole model that are in training mode now, and
+            compute something else there.
     """
 
     model: str
@@ -61,10 +68,12 @@ class Layer:
     problem: str = ""
     families: tuple[str, ...] = ()
     weights: Callable[[], str | None] = _no_digest
+    training: Callable[[], list[str]] = _none
 
-    def __getstate__(self) -> dict[str, object]:
-        """Return the state to pickle: everything but the way to the module."""
-        return vars(self) | {"weights": _no_digest}
+    def __getstate__(self) -> tuple[None, dict[str, object]]:
+        """Return the state to pickle: everything but the ways to the module."""
+        state = {one.name: getattr(self, one.name) for one in fields(self)}
+        return None, state | {"weights": _no_digest, "training": _none}
 
     @property
     def where(self) -> Where:
@@ -77,8 +86,7 @@ class Layer:
         return f"{self.model}:{self.path}" if len(self.models) > 1 else self.path
 
 
-@dataclass(frozen=True, eq=False)
-class Place:
+class Place(NamedTuple):
     """The layer, the call and the place in its output that one tensor came from.
 
     Attributes:
@@ -107,10 +115,10 @@ class Place:
 
     @property
     def title(self) -> str:
-        """The key with the module's type, and the number of calls where there were several."""
+        """The key with the module's type, and the calls where there were several, on one line."""
         calls = self.layer.calls
         call = f", call {self.call} of {calls}" if calls > 1 else ""
-        return f"{self.key} ({self.layer.module_type}{call})"
+        return f"{plain(self.key)} ({plain(self.layer.module_type)}{call})"
 
     def spellings(self) -> Iterator[str]:
         """Yield every key, shorter and longer, that may mean this map."""

@@ -14,9 +14,13 @@ if TYPE_CHECKING:
 
 LETTERS = "NCDHWL"
 
-_CHANNELS_LAST_MODULES = frozenset({"Linear", "LazyLinear", "LayerNorm", "RMSNorm"})
+# A functional call has the name of its op: "linear", "conv1d".
+_CHANNELS_LAST_MODULES = frozenset(
+    {"Linear", "LazyLinear", "LayerNorm", "RMSNorm", "linear", "layer_norm", "rms_norm"}
+)
+_CHANNELS_FIRST_MODULES = frozenset({"GroupNorm", "group_norm"})
 # The trailing digits of torch's own layers say how many positional axes their maps have.
-_POSITIONAL_MODULES = ("Conv", "Pool", "BatchNorm", "InstanceNorm", "Upsample", "PixelShuffle")
+_POSITIONAL_MODULES = ("conv", "pool", "batchnorm", "instancenorm", "pad")
 _POSITIONS = {0: "", 1: "L", 2: "HW", 3: "DHW"}
 _RECURRENT_MODULES = frozenset({"RNN", "LSTM", "GRU"})
 
@@ -45,9 +49,10 @@ def guess(families: Sequence[str], ndim: int, leaf: Sequence[int | str] = ()) ->
     """Return the layout that a module of this kind gives, or None where nothing is known.
 
     Channels are axis 1, but the last axis after `Linear` and `LayerNorm` and for maps of
-    three axes, unless a 1-D convolution, pooling or BatchNorm made them. A map with one
-    axis fewer than its 2-D or 3-D layer gives to a batch has no axis of samples. The state that
-    a recurrent module returns beside its output has its layers in front of the samples.
+    three axes, unless a 1-D convolution, pooling, padding or BatchNorm, or GroupNorm, made
+    them. A map with one axis fewer than its layer gives to a batch has no axis of samples;
+    BatchNorm always has one. The state that a recurrent module returns beside its output has
+    its layers in front of the samples.
 
     Args:
         families: the names of the module's class and of those it derives from.
@@ -57,12 +62,14 @@ def guess(families: Sequence[str], ndim: int, leaf: Sequence[int | str] = ()) ->
     if ndim == 3 and leaf[:1] == (1,) and not _RECURRENT_MODULES.isdisjoint(families):
         return "DNC"
     positional = next((axes for name in families if (axes := _positional_axes(name))), None)
-    if positional is not None and ndim == positional + 1:
+    batched = any("batchnorm" in name.lower() for name in families)
+    if positional is not None and ndim == positional + 1 and not batched:
         return "C" + _POSITIONS[positional]
     if ndim == 2:
         return "NC"
     if ndim == 3:
-        return "NCL" if positional == 1 else "NLC"
+        first = positional == 1 or not _CHANNELS_FIRST_MODULES.isdisjoint(families)
+        return "NCL" if first else "NLC"
     if ndim in {4, 5}:
         places = _POSITIONS[ndim - 2]
         last = not _CHANNELS_LAST_MODULES.isdisjoint(families)
@@ -85,7 +92,7 @@ def channel_axis(layout: str | None, families: Sequence[str], ndim: int) -> int 
 def _positional_axes(module_type: str) -> int | None:
     """Return 2 for `Conv2d`, 1 for `MaxPool1d`, None for a type that does not say."""
     digits, suffix = module_type[-2:-1], module_type[-1:]
-    named = any(word in module_type for word in _POSITIONAL_MODULES)
+    named = any(word in module_type.lower() for word in _POSITIONAL_MODULES)
     return int(digits) if named and suffix == "d" and digits in {"1", "2", "3"} else None
 
 

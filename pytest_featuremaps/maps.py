@@ -19,6 +19,9 @@ from pytest_featuremaps.targets import Target
 from pytest_featuremaps.vitals import Limits
 from pytest_featuremaps.wording import listed
 
+# What is raised here is told to whoever called a check: pytest ends the traceback there.
+__tracebackhide__ = True
+
 
 class FeatureMaps(Mapping[str, FeatureMap]):
     """Recorded feature maps by key, in order of completion: a block follows its children.
@@ -45,9 +48,6 @@ class FeatureMaps(Mapping[str, FeatureMap]):
         self._log = log
         self._chosen = chosen
         self._model = model
-        self._indexed = -1
-        self._by_key: dict[str, FeatureMap] = {}
-        self._by_spelling: dict[str, list[FeatureMap]] = {}
 
     def __getitem__(self, key: str) -> FeatureMap:
         found = self._find(key)
@@ -64,10 +64,10 @@ class FeatureMaps(Mapping[str, FeatureMap]):
         return isinstance(key, str) and len(self._find(key)) == 1
 
     def __iter__(self) -> Iterator[str]:
-        return iter(list(self._index()))
+        return iter([self._key(one) for one in self._shown()])
 
     def __len__(self) -> int:
-        return len(self._index())
+        return len(self._shown())
 
     def __repr__(self) -> str:
         return f"<FeatureMaps: {', '.join(self) or 'nothing recorded'}>"
@@ -110,7 +110,7 @@ class FeatureMaps(Mapping[str, FeatureMap]):
         found = self._matching(layer)
         if not found:
             raise MissingMap(self._missing(layer))
-        return [one for one in self._index().values() if one.place.layer.where in found]
+        return [one for one in self._shown() if one.place.layer.where in found]
 
     def assert_finite(self) -> None:
         """Check that no recorded map holds NaN or infinity.
@@ -118,8 +118,7 @@ class FeatureMaps(Mapping[str, FeatureMap]):
         Raises:
             AssertionError: some do; the text names the first of them and counts the rest.
         """
-        __tracebackhide__ = True
-        reasons = [reason for one in self._index().values() if (reason := one.not_finite())]
+        reasons = [reason for one in self._shown() if (reason := one.not_finite())]
         if reasons:
             more = len(reasons) - 1
             after = [f"{more} later feature maps are not finite either."] if more else []
@@ -143,7 +142,6 @@ class FeatureMaps(Mapping[str, FeatureMap]):
             MissingMap: there is no map of such a key.
             AmbiguousKey: a key means several maps.
         """
-        __tracebackhide__ = True
         maps = [(self[key], spec) for key, spec in specs.items()]
         clauses = [Clause(self._key(one), one.place.title, spec, one.shape) for one, spec in maps]
         agreement = hold(clauses, dims)
@@ -195,7 +193,6 @@ class FeatureMaps(Mapping[str, FeatureMap]):
             UnsupportedTensor: no map has readable values.
             ValueError: a bound is none; as is a TypeError.
         """
-        __tracebackhide__ = True
         limits = Limits(nan, inf, dead, constant, saturated, scale, vanishing, exploding)
         failure = examine(self._index(), limits)
         if failure:
@@ -259,24 +256,22 @@ class FeatureMaps(Mapping[str, FeatureMap]):
     def _key(self, one: FeatureMap) -> str:
         return one.place.bare_key if self._model is not None else one.place.key
 
+    def _shown(self) -> list[FeatureMap]:
+        return [one for one in list(self._log.maps) if self._shows(one.place.layer.where)]
+
     def _index(self) -> dict[str, FeatureMap]:
-        version = self._log.version  # read first: maps may be added while they are listed
-        if self._indexed != version:
-            shown = [one for one in self._log.maps if self._shows(one.place.layer.where)]
-            by_key = {self._key(one): one for one in shown}
-            by_spelling: dict[str, list[FeatureMap]] = {}
-            for one in shown:
-                for spelling in one.place.spellings():
-                    by_spelling.setdefault(spelling, []).append(one)
-            self._by_key, self._by_spelling, self._indexed = by_key, by_spelling, version
-        return self._by_key
+        return {self._key(one): one for one in self._shown()}
 
     def _find(self, key: str) -> list[FeatureMap]:
+        """Return the maps that a key means: the one whose own it is, or else all that fit."""
         if not isinstance(key, str):
             return []
-        if key in self._index():
-            return [self._by_key[key]]
-        return self._by_spelling.get(key) or self._find_alias(key)
+        found = self._spelled(key)
+        own = [one for one in found if self._key(one) == key]
+        return own[:1] or found or self._find_alias(key)
+
+    def _spelled(self, key: str) -> list[FeatureMap]:
+        return [one for one in self._log.find(key) if self._shows(one.place.layer.where)]
 
     def _find_alias(self, key: str) -> list[FeatureMap]:
         """Look up a key whose path is another name of a shared module."""
@@ -284,7 +279,7 @@ class FeatureMaps(Mapping[str, FeatureMap]):
         for end in {match.start() for match in re.finditer(r"[#\[]|$", key)}:
             for model, paths in self._log.paths.items():
                 path = paths.find(key[:end].removeprefix(f"{model}:"))
-                for one in self._by_spelling.get(f"{model}:{path}{key[end:]}", []):
+                for one in self._spelled(f"{model}:{path}{key[end:]}"):
                     found[id(one)] = one
         return list(found.values())
 

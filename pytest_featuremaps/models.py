@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Collection, Iterator
+import weakref
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TypeGuard
 
 import torch
 from torch import nn
 
-from pytest_featuremaps.paths import ROOT, Survey
+from pytest_featuremaps.paths import ROOT, Survey, every_module, survey
 
 
 def is_model(value: object) -> TypeGuard[nn.Module]:
@@ -40,6 +42,46 @@ def refusal(value: object) -> str:
             "Record it before torch.cuda.make_graphed_callables."
         )
     return ""
+
+
+def training_of(model: nn.Module) -> Callable[[], list[str]]:
+    """Return what names the modules that are in training mode and compute something else there.
+
+    These are BatchNorm, and whatever drops values at random. The model is not held.
+    """
+    return partial(_in_training, weakref.ref(model))
+
+
+def _in_training(model: weakref.ref[nn.Module]) -> list[str]:
+    alive = model()
+    return [
+        f"{path} ({type(module).__name__})"
+        for path, module in (survey(alive).modules.items() if alive else ())
+        if module.training and (isinstance(module, _BATCH_NORMS) or _drops(module))
+    ]
+
+
+_BATCH_NORMS = (
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.BatchNorm3d,
+    nn.SyncBatchNorm,
+)
+_DROPOUTS = (
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.AlphaDropout,
+    nn.FeatureAlphaDropout,
+)
+
+
+def _drops(module: nn.Module) -> bool:
+    if isinstance(module, _DROPOUTS):
+        return module.p > 0
+    # Recurrent layers and attention drop values themselves.
+    return isinstance(module, nn.RNNBase | nn.MultiheadAttention) and module.dropout > 0
 
 
 class _Compiler:
@@ -81,7 +123,7 @@ def compiled_parts(model: nn.Module) -> bool:
     return any(
         type(module).__name__ == "OptimizedModule"
         or getattr(module, "_compiled_call_impl", None) is not None
-        for module in model.modules()
+        for module in every_module(model)
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -34,6 +34,8 @@ class Paths:
 
     def match(self, pattern: str) -> set[str]:
         """Return the known paths of the modules below the model that a glob matches."""
+        if pattern == "**":
+            return set(self.children) - {ROOT}
         return self._search(pattern.split("."), exclusive=True) - {ROOT}
 
     def match_owners(self, pattern: str) -> set[str]:
@@ -124,6 +126,21 @@ class Survey:
     paths: Paths
 
 
+def every_module(model: nn.Module) -> Iterator[nn.Module]:
+    """Yield a model and the modules below it, wrappers among them, each once, in no set order.
+
+    `model.modules()` is several times slower, by what it does for their names.
+    """
+    seen: set[int] = set()
+    todo = [model]
+    while todo:
+        module = todo.pop()
+        if id(module) not in seen:
+            seen.add(id(module))
+            yield module
+            todo.extend(one for one in module._modules.values() if one is not None)
+
+
 def survey(model: nn.Module) -> Survey:
     """Look over a model once, in the order of `named_modules()`.
 
@@ -133,6 +150,7 @@ def survey(model: nn.Module) -> Survey:
     modules: dict[str, nn.Module] = {}
     children: dict[str, dict[str, str]] = {}
     known: dict[int, str] = {}
+    indexed = set()
     todo = [(ROOT, model, ROOT, "")]
     while todo:
         path, module, parent, name = todo.pop()
@@ -143,18 +161,14 @@ def survey(model: nn.Module) -> Survey:
         if first != path or path in modules:
             continue
         modules[path] = inner
-        below = {one: child for one, child in inner._modules.items() if child is not None}
-        children[path] = dict.fromkeys(below, "") | dict.fromkeys(wrapping, path)
-        todo += [
-            (one if path == ROOT else f"{path}.{one}", child, path, one)
-            for one, child in reversed(below.items())
-        ]
-    indexed = frozenset(
-        path
-        for path, module in modules.items()
-        if isinstance(module, nn.Sequential | nn.ModuleList)
-    )
-    return Survey(type(modules[ROOT]).__name__, modules, Paths(children, indexed))
+        below = [(one, child) for one, child in inner._modules.items() if child is not None]
+        children[path] = dict.fromkeys((one for one, _ in below), "")
+        children[path].update(dict.fromkeys(wrapping, path))
+        if isinstance(inner, (nn.Sequential, nn.ModuleList)):
+            indexed.add(path)
+        start = "" if path == ROOT else f"{path}."
+        todo += [(start + one, child, path, one) for one, child in reversed(below)]
+    return Survey(type(modules[ROOT]).__name__, modules, Paths(children, frozenset(indexed)))
 
 
 # The classes of torch that hold one module and stand for it, and the name they hold it under.
@@ -167,13 +181,12 @@ _WRAPPERS = {
 }
 
 
-def _unwrapped(module: nn.Module) -> tuple[nn.Module, list[str]]:
+def _unwrapped(module: nn.Module) -> tuple[nn.Module, Sequence[str]]:
     """Return the module that wrappers stand for, and the names under which they hold it."""
-    names = []
-    while type(module).__module__.startswith("torch."):
-        name = _WRAPPERS.get(type(module).__name__)
-        inner = module._modules.get(name) if name else None
-        if name is None or inner is None:
+    names: list[str] = []
+    while (name := _WRAPPERS.get(type(module).__name__)) is not None:
+        inner = module._modules.get(name)
+        if inner is None or not type(module).__module__.startswith("torch."):
             break
         names.append(name)
         module = inner

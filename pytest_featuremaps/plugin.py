@@ -6,7 +6,8 @@ loaded into every run of its environment.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+import argparse
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -92,6 +93,7 @@ class _Capturing:
 
 _CAPTURING = pytest.StashKey[_Capturing]()
 _FILES: pytest.StashKey[dict[str, tuple[str, str]]] = pytest.StashKey()
+_ALIKE: pytest.StashKey[dict[str, set[str]]] = pytest.StashKey()
 _CLAIMED: pytest.StashKey[Claims] = pytest.StashKey()
 _FAILURES: pytest.StashKey[list[Verdict]] = pytest.StashKey()
 
@@ -140,36 +142,51 @@ def feature_snapshot(request: pytest.FixtureRequest) -> FeatureSnapshot:
         assert feature_maps == feature_snapshot
         assert feature_maps["small_model.conv2"] == feature_snapshot
     """
+    from pytest_featuremaps.rehearsing import rehearsal_of
     from pytest_featuremaps.snapshots import Claims, FeatureSnapshot
 
     snapshot = _syrupy_snapshot(request)
+    _check_case(request.node)
     files = request.config.stash.setdefault(_FILES, {})
     claims = Claims(files, request.node.nodeid)
-    baseline = FeatureSnapshot(snapshot, claims)
+    baseline = FeatureSnapshot(snapshot, claims, rehearsal=rehearsal_of(request.config))
     request.node.stash[_CLAIMED] = claims
     request.node.stash[_FAILURES] = baseline.failures
     return baseline
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the ini option that names the model's fixture."""
+    """Add the ini option that names the model's fixture, and the command line's options."""
     parser.addini(
         MODEL,
         "The fixture that gives the model under test, for capture marks without model=.",
         default="model",
     )
+    group = parser.getgroup("featuremaps")
+    group.addoption(
+        "--featuremaps-noise",
+        action="store_true",
+        help="With --snapshot-update: run the tests once more, under the lowest CPU capability, "
+        "and record how far each feature map drifts; its tolerance follows from that.",
+    )
+    group.addoption("--featuremaps-rehearse-into", metavar="FOLDER", help=argparse.SUPPRESS)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the mark; where baselines are updated, guard those that are not asked for."""
     config.addinivalue_line("markers", _MARK_HELP)
+    if config.getoption("featuremaps_noise"):
+        from pytest_featuremaps.rehearsing import rehearse
+
+        rehearse(config)
     if config.getoption("update_snapshots", default=False):
         from pytest_featuremaps.cleaning import Cleaning
 
         config.pluginmanager.register(Cleaning(config), "featuremaps-cleaning")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
+@pytest.hookimpl(tryfirst=True)  # before tests are deselected
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Set `feature_maps` up right after the models; mark tests with a baseline for syrupy."""
     for item in items:
         _order_fixtures(item)
@@ -177,6 +194,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.
         for item in items:
             if SNAPSHOT in _fixture_names(item):
                 item.add_marker("syrupy_snapshot")
+    # Here, because a worker of xdist collects all tests, but runs only some of them.
+    alike = config.stash.setdefault(_ALIKE, {})
+    for item in items:
+        alike.setdefault(item.nodeid.casefold(), set()).add(item.nodeid)
+    if config.getoption("featuremaps_rehearse_into"):
+        _deselect_without_baseline(config, items)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -265,10 +288,29 @@ def pytest_runtest_makereport(
     if capturing is not None and call.when == "call" and report.failed and capturing.recording:
         report.sections.append(("feature maps", capturing.recording.summary(most=_MOST_MAPS)))
     failures = item.stash.get(_FAILURES, [])
+    if report.failed and failures:
+        from pytest_featuremaps.recapping import attach
+
+        attach(report, failures)
     while report.failed and failures:
         verdict = failures.pop(0)
         report.sections.append((f"feature baseline {verdict.title}", "\n".join(verdict.story)))
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Sum failed baselines up: how many maps changed, where first, and what to type next."""
+    if hasattr(terminalreporter.config, "workerinput"):  # nobody sees what a worker writes
+        return
+    # A test that failed, then passed when it ran again, is under another name.
+    kinds = ("failed", "error")
+    if any(terminalreporter.stats.get(kind) for kind in kinds):
+        from pytest_featuremaps.recapping import tell
+
+        tell(
+            terminalreporter,
+            [one for kind in kinds for one in terminalreporter.stats.get(kind, [])],
+        )
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
@@ -278,6 +320,14 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
             failures: list[Verdict] = getattr(operand, "failures", [])
             return failures[-1].headline if failures else None
     return None
+
+
+def _deselect_without_baseline(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the tests alone that compare with a baseline."""
+    others = [item for item in items if SNAPSHOT not in _fixture_names(item)]
+    items[:] = [item for item in items if SNAPSHOT in _fixture_names(item)]
+    if others:
+        config.hook.pytest_deselected(items=others)
 
 
 def _with_values() -> Generator[None, object, object]:
@@ -335,6 +385,18 @@ def _order_fixtures(item: pytest.Item) -> None:
     if MAPS in names and places and names.index(MAPS) > max(places):
         names.remove(MAPS)
         names.insert(max(places) + 1, MAPS)
+
+
+def _check_case(item: pytest.Item) -> None:
+    """Refuse a test whose baselines would be another test's on a disk that ignores case."""
+    alike = item.config.stash[_ALIKE].get(item.nodeid.casefold(), set())
+    others = sorted(alike - {item.nodeid})
+    if others:
+        pytest.fail(
+            f"{item.nodeid} and {others[0]} differ in case only, so on some disks their baselines "
+            "would be the same file.\nGive one of the tests, or of its parameters, another name.",
+            pytrace=False,
+        )
 
 
 def _check_options(mark: pytest.Mark) -> None:

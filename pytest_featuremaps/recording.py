@@ -120,7 +120,6 @@ class Recording(FeatureMaps):
         if required:
             self._demands += [(label, one) for one in resolved]
             self._watch.probe(label, known, resolved)
-        self._log.version += 1  # the model's name may be part of keys from now on
         return self.of(label)
 
     def detach(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""The numbers of a tensor, fast enough to be taken inside a forward hook."""
+"""The numbers and the sketch of a tensor, fast enough to be taken inside a forward hook."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import torch
 from torch._C import DisableTorchFunction
 
 from pytest_featuremaps.chunks import infinite_from, read_flat, readable
+from pytest_featuremaps.folding import BUCKETS, CHUNK, signed_sums, total, total_square, wide_chunks
+from pytest_featuremaps.sketch import Sketch, drawn_from, sketch
 from pytest_featuremaps.stats import Stats, summarise
 
 # A chunk is summed row by row, and the rows are added in float64. Rows are short because float32
@@ -72,6 +74,43 @@ def reduce(tensor: torch.Tensor, channel_axis: int | None = None) -> Stats:
         return fast or _one_pass(values, _WIDE) or summarise(tensor)
 
 
+def reduce_and_sketch(tensor: torch.Tensor) -> tuple[Stats, Sketch]:
+    """Give what `reduce` and `sketch` give, reading the tensor once.
+
+    The moments are taken from what the sketch is made of, values in float64 in logical order.
+
+    Args:
+        tensor: As for `sketch`.
+
+    Raises:
+        UnsupportedTensor: As for `sketch`.
+    """
+    with DisableTorchFunction():
+        values = readable(tensor)
+        together = _together(values) if values.is_floating_point() else None
+    return together or (reduce(tensor), sketch(tensor))
+
+
+def _together(values: torch.Tensor) -> tuple[Stats, Sketch] | None:
+    """Give numbers and sketch of all values; None where one pass cannot be trusted with them."""
+    limit = min(infinite_from(values.dtype), _WIDE.largest)
+    count = values.numel()
+    as_they_lie = values.view(-1) if _is_plain(values, values.dtype) else None
+    sums, signed = [], np.zeros(BUCKETS)
+    for index, wide in enumerate(wide_chunks(values)):
+        places = slice(index * CHUNK, min(count, (index + 1) * CHUNK))
+        # Where they can be read in their own dtype, there is less of them to read.
+        own = wide[: places.stop - places.start] if as_they_lie is None else as_they_lie[places]
+        found = _extremes_and_zeros(own, limit)
+        if found is None:
+            return None
+        low, high, zeros = found
+        sums.append(_Sums(total(wide), total_square(wide), low, high, zeros))
+        signed += signed_sums(wide, index)
+    numbers = _stats(sums, count, _WIDE) if sums else None
+    return (numbers, drawn_from(signed, numbers.rms, count)) if numbers else None
+
+
 def _in_memory_order(values: torch.Tensor) -> torch.Tensor:
     """Turn the axes into the order of memory: without gaps, the tensor is contiguous then."""
     if values.is_contiguous():
@@ -94,13 +133,23 @@ def _one_pass(values: torch.Tensor, way: _Pass) -> Stats | None:
     limit = min(infinite_from(values.dtype), way.largest)
     sums = []
     for chunk in _chunks(values, way.dtype):
-        # A NaN shows in both extremes, and no comparison with it is true.
-        low, high = map(torch.Tensor.item, chunk.aminmax())
-        if not -limit < low <= high < limit:
+        found = _extremes_and_zeros(chunk, limit)
+        if found is None:
             return None
-        zeros = _zeros(chunk) if low <= 0 <= high else 0
+        low, high, zeros = found
         sums.append(_Sums(*_moments(chunk), low, high, zeros))
     return _stats(sums, values.numel(), way) if sums else None
+
+
+def _extremes_and_zeros(chunk: torch.Tensor, limit: float) -> tuple[float, float, int] | None:
+    """Give both extremes and how many zeros there are; None where a value reaches the limit."""
+    # A NaN shows in both extremes, and no comparison with it is true.
+    low, high = map(torch.Tensor.item, chunk.aminmax())
+    if not -limit < low <= high < limit:
+        return None
+    # NumPy compares and counts several times faster than torch does, even on one thread.
+    zeros = int(np.count_nonzero(chunk.numpy() == 0)) if low <= 0 <= high else 0
+    return low, high, zeros
 
 
 def _stats(sums: list[_Sums], count: int, way: _Pass) -> Stats | None:
@@ -126,7 +175,7 @@ def _stats(sums: list[_Sums], count: int, way: _Pass) -> Stats | None:
 def _chunks(values: torch.Tensor, dtype: torch.dtype) -> Iterator[torch.Tensor]:
     """Yield the values in a dtype, chunk by chunk: views where possible, or one buffer."""
     count = values.numel()
-    if values.dtype == dtype and values.is_cpu and values.is_contiguous() and not values.is_neg():
+    if _is_plain(values, dtype):
         flat = values.view(-1)
         yield from (flat[start : start + _CHUNK] for start in range(0, count, _CHUNK))
         return
@@ -135,9 +184,10 @@ def _chunks(values: torch.Tensor, dtype: torch.dtype) -> Iterator[torch.Tensor]:
         yield read_flat(buffer[: count - start], values, start)
 
 
-def _zeros(chunk: torch.Tensor) -> int:
-    # NumPy compares and counts several times faster than torch does, even on one thread.
-    return int(np.count_nonzero(chunk.numpy() == 0))
+def _is_plain(values: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Tell whether the values lie in memory one after the other, as NumPy can read them."""
+    readable_by_both = dtype in {torch.float32, torch.float64} and values.dtype == dtype
+    return readable_by_both and values.is_cpu and values.is_contiguous() and not values.is_neg()
 
 
 def _moments(chunk: torch.Tensor) -> tuple[float, float]:

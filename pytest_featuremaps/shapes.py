@@ -12,6 +12,9 @@ from pytest_featuremaps.grammar import ANY, REST, Spec, Token, evaluate, read
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
+# What is raised here is told to whoever called a check: pytest ends the traceback there.
+__tracebackhide__ = True
+
 
 @dataclass(frozen=True)
 class Match:

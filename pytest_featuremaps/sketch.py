@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import math
-import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,20 +13,13 @@ from torch._C import DisableTorchFunction
 
 from pytest_featuremaps.chunks import infinite_from, read_flat, readable, scale_to_square
 from pytest_featuremaps.errors import UnsupportedTensor
+from pytest_featuremaps.folding import BUCKETS, CHUNK, signed_sums, total_square, wide_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
-# A prime: with 64, one dead channel of a token or NHWC map would fall into a single bucket.
-BUCKETS = 61
 # Values are stored in this unit, relative to the RMS.
 UNIT = 1e-7
-
-# Whole words of signs and whole rounds of buckets: every chunk starts with both anew.
-_PERIOD = 64 * BUCKETS
-_CHUNK = 64 * _PERIOD
 
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -83,33 +74,28 @@ def sketch(tensor: torch.Tensor) -> Sketch:
 def _sketch(values: torch.Tensor) -> Sketch:
     limit = infinite_from(values.dtype)
     scale = _scale(values, limit)
-    sums, squares, codes = np.zeros(BUCKETS), 0.0, None
-    # Signs widened into one buffer: torch would otherwise widen them into a new one each time.
-    signed_by, square = map(torch.from_numpy, (_scratch.signs, _scratch.squares))
-    for index, chunk in enumerate(_chunks(values)):
-        size = len(chunk)
-        signed_by[:size].copy_(_chunk_signs(index)[:size])
-        total = _total_square(chunk, square)
+    sums, codes = np.zeros(BUCKETS), None
+    squares = []
+    for index, chunk in enumerate(wide_chunks(values)):
+        square = total_square(chunk)
         # Less than the square of one value that is to be taken out: there is none. The factor
         # makes up for rounding; a NaN fails every comparison.
-        if scale != 1.0 or not total < 0.999 * limit * limit:
+        if scale != 1.0 or not square < 0.999 * limit * limit:
             strange = _take_out(chunk, limit)
             if strange is not None:
-                sums_of = _bucket_sums(strange.mul_(signed_by[:size]))
-                codes = (0 if codes is None else codes) + sums_of
-            total = _total_square(chunk.mul_(scale), square)
-        sums += _bucket_sums(chunk.mul_(signed_by[:size]))
-        squares += total
-    count = values.numel()
-    rms = math.sqrt(squares / max(count, 1))
+                codes = (0 if codes is None else codes) + signed_sums(strange, index)
+            square = total_square(chunk.mul_(scale))
+        sums += signed_sums(chunk, index)
+        squares.append(square)
+    rms = math.sqrt(math.fsum(squares) / max(values.numel(), 1))
+    drawn = drawn_from(sums, rms, values.numel())
+    return replace(drawn, rms=rms / scale, nonfinite=None if codes is None else _integers(codes))
+
+
+def drawn_from(sums: NDArray[np.float64], rms: float, count: int) -> Sketch:
+    """Make the sketch of finite values of their signed sums per bucket."""
     units = sums / (math.sqrt(count) * rms) / UNIT if rms else sums
-    return Sketch(_integers(units), rms / scale, count, None if codes is None else _integers(codes))
-
-
-def _total_square(chunk: torch.Tensor, buffer: torch.Tensor) -> float:
-    squares = torch.mul(chunk, chunk, out=buffer[: len(chunk)])
-    # torch gives each row to one thread: no sum depends on how many there are.
-    return math.fsum(squares.view(-1, min(len(chunk), _PERIOD)).sum(1).tolist())
+    return Sketch(_integers(units), rms, count, None)
 
 
 def digest(tensor: torch.Tensor) -> str:
@@ -131,8 +117,8 @@ def digest(tensor: torch.Tensor) -> str:
     codes = values.view(_INTEGERS[values.element_size()])
     hasher = hashlib.blake2b(digest_size=8)
     count = codes.numel()
-    buffer = torch.empty(min(count, _CHUNK), dtype=codes.dtype, device="cpu")
-    for start in range(0, count, _CHUNK):
+    buffer = torch.empty(min(count, CHUNK), dtype=codes.dtype, device="cpu")
+    for start in range(0, count, CHUNK):
         chunk = read_flat(buffer[: count - start], codes, start).numpy()
         hasher.update(chunk.astype(chunk.dtype.newbyteorder("<"), copy=False).data)
     return hasher.hexdigest()
@@ -155,78 +141,12 @@ def estimate(a: Sketch, b: Sketch) -> float:
     return UNIT * float(np.linalg.norm(before - after))
 
 
-def signs(start: int, stop: int) -> NDArray[np.int8]:
-    """Give the signs, +1 or −1, of elements `start` to `stop`: the bits of SplitMix64, seed 0.
-
-    Source: G. L. Steele, D. Lea and C. H. Flood, "Fast splittable pseudorandom number generators",
-    2014.
-    """
-    first = start // 64
-    words = _words(first, -(-stop // 64))
-    bits = np.unpackbits(words.astype("<u8", copy=False).view(np.uint8), bitorder="little")
-    chosen = bits[start - first * 64 : stop - first * 64].view(np.int8)
-    return 2 * chosen - np.int8(1)
-
-
-def _words(start: int, stop: int) -> NDArray[np.uint64]:
-    z = np.arange(start + 1, stop + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    z ^= z >> np.uint64(30)
-    z *= np.uint64(0xBF58476D1CE4E5B9)
-    z ^= z >> np.uint64(27)
-    z *= np.uint64(0x94D049BB133111EB)
-    z ^= z >> np.uint64(31)
-    return z
-
-
-# 8 MB at most, and a forward pass asks for the first chunks again with every map.
-@functools.lru_cache(maxsize=32)
-def _chunk_signs(index: int) -> torch.Tensor:
-    return torch.from_numpy(signs(index * _CHUNK, (index + 1) * _CHUNK))
-
-
-def _chunks(values: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Yield the values as float64, a chunk of whole periods at a time, in one buffer.
-
-    The last chunk is filled up with zeros, which no sum sees.
-    """
-    count = values.numel()
-    buffer = torch.from_numpy(_scratch.values)
-    for start in range(0, count, _CHUNK):
-        size = min(count - start, _CHUNK)
-        read_flat(buffer[:size], values, start)
-        padded = _whole_periods(size)
-        buffer[size:padded].zero_()
-        yield buffer[:padded]
-
-
-class _Scratch(threading.local):
-    """Room for one chunk, per thread and kept: fresh memory costs more than the sums do.
-
-    The arrays are NumPy's, so that a tensor made of one belongs to the mode (inference or not) it
-    is used in.
-    """
-
-    def __init__(self) -> None:
-        self.values = np.empty(_CHUNK)
-        self.signs = np.empty(_CHUNK)
-        self.squares = np.empty(_CHUNK)
-
-
-_scratch = _Scratch()
-
-
-def _whole_periods(size: int) -> int:
-    """Round up to whole periods; less than one, to whole rounds of buckets."""
-    unit = _PERIOD if size > _PERIOD else BUCKETS
-    return -(-size // unit) * unit
-
-
 def _scale(values: torch.Tensor, limit: float) -> float:
     """Give what to multiply by while squaring. Only float64 itself has values that need it."""
     if values.dtype != torch.float64:
         return 1.0
     peak = 0.0
-    for chunk in _chunks(values):
+    for chunk in wide_chunks(values):
         _take_out(chunk, limit)
         peak = max(peak, float(torch.linalg.vector_norm(chunk, math.inf)))
     return float(scale_to_square(np.array(peak)))
@@ -241,19 +161,6 @@ def _take_out(chunk: torch.Tensor, limit: float) -> torch.Tensor | None:
     codes = chunk.isnan() + 2.0 * (chunk >= limit) + 3.0 * (chunk <= -limit)
     chunk.masked_fill_(codes != 0, 0.0)
     return codes.double()
-
-
-def _bucket_sums(signed: torch.Tensor) -> NDArray[np.float64]:
-    """Sum a chunk per bucket.
-
-    torch folds a long one, on all its threads: a gap in which only NumPy works puts the others to
-    sleep, and waking them takes longer than the sum. Their number may show in the last digit of a
-    float64, far below the unit that is stored.
-    """
-    if len(signed) > _PERIOD:
-        signed = signed.view(-1, _PERIOD).sum(0)
-    sums: NDArray[np.float64] = signed.numpy().reshape(-1, BUCKETS).sum(axis=0)
-    return sums
 
 
 def _integers(values: NDArray[np.float64]) -> tuple[int, ...]:

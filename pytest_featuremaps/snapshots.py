@@ -12,8 +12,8 @@ from typing import Any
 
 from syrupy.assertion import SnapshotAssertion
 
-from pytest_featuremaps import measuring
-from pytest_featuremaps.errors import BaselineError
+from pytest_featuremaps import measuring, noise, rerun, tables
+from pytest_featuremaps.errors import BaselineError, FeatureMapsWarning
 from pytest_featuremaps.extensions import (
     Extension,
     Options,
@@ -26,6 +26,7 @@ from pytest_featuremaps.feature_map import FeatureMap
 from pytest_featuremaps.maps import FeatureMaps
 from pytest_featuremaps.tables import Table
 from pytest_featuremaps.tolerances import Tolerance, asked_for
+from pytest_featuremaps.wording import listed
 
 
 class Claims:
@@ -88,10 +89,15 @@ class FeatureSnapshot:
     __hash__ = object.__hash__
 
     def __init__(
-        self, snapshot: SnapshotAssertion, claims: Claims, options: Options | None = None
+        self,
+        snapshot: SnapshotAssertion,
+        claims: Claims,
+        options: Options | None = None,
+        rehearsal: rerun.Rehearsal | None = None,
     ) -> None:
         self._snapshot = snapshot
         self._claims = claims
+        self._rehearsal = rehearsal
         self._options = options or Options()
         self.failures: list[Verdict] = []
 
@@ -116,7 +122,7 @@ class FeatureSnapshot:
             channels: which channels a picture shows; all of them when None.
         """
         options = Options(name, asked_for(tolerance), sample, channels)
-        one = FeatureSnapshot(self._snapshot, self._claims, options)
+        one = FeatureSnapshot(self._snapshot, self._claims, options, self._rehearsal)
         one.failures = self.failures
         return one
 
@@ -128,11 +134,11 @@ class FeatureSnapshot:
                     "There is no feature map to compare with a baseline.\n" + other.summary()
                 )
             numbers = measuring.table(other, sample=self._options.sample)
-            return self._compare(TableExtension, numbers, suffix)
+            return self._compare(TableExtension, numbers, suffix, list(other.values()))
         if isinstance(other, FeatureMap):
             line = measuring.line(other.key, other, sample=self._options.sample or 0)
             table = Table(measuring.environment(), (line,))
-            return self._compare(PictureExtension, Picture(other, table), f"{suffix}[{other.key}]")
+            return self._compare(PictureExtension, table, f"{suffix}[{other.key}]", [other])
         raise TypeError(
             f"feature_snapshot compares feature maps, not {type(other).__name__}.\n"
             "Write `feature_maps == feature_snapshot` for a table of numbers, or "
@@ -142,7 +148,18 @@ class FeatureSnapshot:
     def __repr__(self) -> str:
         return f"<feature_snapshot of {self._snapshot.test_location.nodeid}>"
 
-    def _compare(self, kind: type[Extension], data: object, suffix: str) -> bool:
+    def _compare(
+        self, kind: type[Extension], numbers: Table, suffix: str, maps: Sequence[FeatureMap]
+    ) -> bool:
+        if self._rehearsal is not None:
+            location = self._snapshot.test_location
+            # Not the file's name: the other run has no baselines here.
+            name = f"{location.filepath}::{location.snapshot_name}{suffix}.{kind.file_extension}"
+            if self._rehearsal.here:
+                rerun.put(self._rehearsal.folder, name, tables.dump(numbers))
+                return True
+            numbers = self._with_noise(numbers, rerun.get(self._rehearsal.folder, name))
+        data = Picture(maps[0], numbers) if kind is PictureExtension else numbers
         snapshot = self._snapshot.use_extension(kind)
         location = snapshot.test_location
         extension: Any = snapshot.extension
@@ -150,6 +167,10 @@ class FeatureSnapshot:
         extension.accept = f"pytest --snapshot-update {shlex.quote(location.nodeid)}"
         path = extension.get_location(test_location=location, index=suffix)
         self._claims.claim(path)
+        if snapshot.update_snapshots or (
+            snapshot.update_new_snapshots_only and not Path(path).exists()
+        ):
+            _warn_of_training(maps)
         with warnings.catch_warnings():
             # syrupy before 7.0 compares with the name as it was before it was encoded.
             warnings.filterwarnings("ignore", message=r"\s*Can not relate snapshot location")
@@ -171,3 +192,35 @@ class FeatureSnapshot:
                 )
             )
         return bool(equal)
+
+    def _with_noise(self, numbers: Table, other: bytes | None) -> Table:
+        """Return the numbers with the noise of each map, as far as the other run reached it."""
+        if other is None:
+            return numbers
+        measured, chance = noise.measured(numbers, tables.load(other))
+        if chance:
+            warnings.warn(
+                f"These feature maps change by more than {noise.CHANCE:.0e} of their RMS when the "
+                f"same test runs again: {listed(chance, most=6)}.\n"
+                "That is no noise of rounding, and none is recorded for them. Seed what is drawn "
+                "at random, and call model.eval() where dropout is active.",
+                FeatureMapsWarning,
+                stacklevel=4,
+            )
+        return measured
+
+
+def _warn_of_training(maps: Sequence[FeatureMap]) -> None:
+    """Warn that a baseline is recorded from a model in training mode, where that matters."""
+    layers = {one.place.layer.model: one.place.layer for one in maps}
+    modules = [name for layer in layers.values() for name in layer.training()]
+    if modules:
+        warnings.warn(
+            "A baseline is recorded from a model in training mode: "
+            f"{listed(modules, most=6)}.\n"
+            "Dropout draws anew in every run, and BatchNorm goes by the batch. Call model.eval() "
+            "in the model's fixture; where training mode is what is tested, ignore "
+            "pytest_featuremaps.FeatureMapsWarning.",
+            FeatureMapsWarning,
+            stacklevel=4,
+        )

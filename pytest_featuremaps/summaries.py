@@ -8,6 +8,7 @@ from itertools import islice
 from pytest_featuremaps import contracts
 from pytest_featuremaps.errors import CaptureError, UnsupportedTensor
 from pytest_featuremaps.feature_map import FeatureMap
+from pytest_featuremaps.wording import plain
 
 _HEADINGS = ("feature map", "module", "shape", "dtype", "mean", "std", "min", "max", "zeros")
 _WORDS = 4
@@ -47,7 +48,7 @@ def properties(
         measure: whether to take statistics that are not known yet.
     """
     written = [
-        (f"{PROPERTY} {key}", _line(one, measure=measure))
+        (f"{PROPERTY} {plain(key)}", _line(one, measure=measure))
         for key, one in islice(maps.items(), most)
     ]
     more = len(maps) - len(written)
@@ -63,12 +64,12 @@ def _line(one: FeatureMap, *, measure: bool) -> str:
 
 
 def _row(key: str, one: FeatureMap) -> tuple[str, ...]:
-    return (key, *_facts(one), *_numbers(one))
+    return (plain(key), *_facts(one), *_numbers(one))
 
 
 def _facts(one: FeatureMap) -> tuple[str, str, str]:
     dtype = str(one.dtype).removeprefix("torch.")
-    return one.module_type, "×".join(map(str, one.shape)) or "scalar", dtype
+    return plain(one.module_type), "×".join(map(str, one.shape)) or "scalar", dtype
 
 
 def _numbers(one: FeatureMap) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from pytest_featuremaps.errors import FeatureMapsError
 from pytest_featuremaps.tables import Line
 
 _QUANTUM: Final = 1e-7  # what one step of a stored sketch is worth, as a share of the RMS
+_LEAST_NOISE: Final = 6e-7  # the most that networks without noise of their own drift (measured)
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,20 @@ def resolve(asked: Tolerance | str | None, expected: Line, actual: Line) -> tupl
         name = "bfloat16" if usual == "bfloat16" else "float16"
     tolerance = PROFILES[name]
     if name == "cpu" and expected.noise is not None:
-        tolerance = replace(tolerance, relative_l2=8 * max(expected.noise, 6e-7))
+        tolerance = replace(tolerance, relative_l2=8 * max(expected.noise, _LEAST_NOISE))
     return name, tolerance
+
+
+def same_noise(stored: float | None, measured: float) -> bool:
+    """Tell whether a stored noise may stand for one that was measured anew.
+
+    Two measurements of one map differ by a factor of two at times, and a stored one that
+    follows each of them would be a difference in version control every time.
+    """
+    if stored is None:
+        return False
+    low, high = sorted(max(noise, _LEAST_NOISE) for noise in (stored, measured))
+    return high <= 3 * low
 
 
 def estimate(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,9 @@ from pytest_featuremaps.keys import Place
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+# What is raised here is told to whoever called a check: pytest ends the traceback there.
+__tracebackhide__ = True
 
 NUMPY_FLOATS = frozenset({torch.float16, torch.float32, torch.float64})
 
@@ -33,6 +35,7 @@ class RecordedTensor:
     def __init__(self, place: Place, kept: Kept) -> None:
         self.place = place
         self.kept = kept
+        self._stats = kept.stats
 
     @property
     def key(self) -> str:
@@ -109,7 +112,7 @@ class RecordedTensor:
         """The names of the module's class and of those it derives from."""
         return self.place.layer.families or (self.module_type,)
 
-    @cached_property
+    @property
     def stats(self) -> stats.Stats:
         """Mean, standard deviation, extremes and counts, of the whole map and per channel.
 
@@ -121,10 +124,24 @@ class RecordedTensor:
             CaptureError: the declared layout does not fit the shape, or nothing but the shape
                 was kept.
         """
-        if self.kept.stats is not None:
-            return self.kept.stats
-        self.require_values()
-        return stats.summarise(self.tensor, self.channel_axis)
+        if self._stats is None:
+            self.require_values()
+            self._stats = stats.summarise(self.tensor, self.channel_axis)
+        return self._stats
+
+    @property
+    def infinite_count(self) -> int:
+        """How many values are ±Inf.
+
+        `stats.inf_count` counts ±the largest number of a dtype as well: attention masks are
+        filled with it.
+
+        Raises:
+            UnsupportedTensor, CaptureError: as for `stats`.
+        """
+        if not self.stats.inf_count or self.kept.tensor is None:
+            return self.kept.infinite
+        return chunks.count_infinite(self.kept.tensor)
 
     @property
     def channel_axis(self) -> int | None:
@@ -138,7 +155,7 @@ class RecordedTensor:
     @property
     def measured(self) -> bool:
         """Whether statistics are known already, so that asking for them costs nothing."""
-        return self.kept.stats is not None or "stats" in vars(self)
+        return self._stats is not None
 
     def numpy(self) -> npt.NDArray[Any]:
         """Return the values as a new array; bfloat16 and float8 become float32.

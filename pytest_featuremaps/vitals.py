@@ -7,6 +7,14 @@ from dataclasses import dataclass
 
 from pytest_featuremaps.stats import Stats
 
+# What is raised here is told to whoever called a check: pytest ends the traceback there.
+__tracebackhide__ = True
+
+_FEWEST_CHANNELS = 8
+
+DROPPING = ("drop", "stochasticdepth")
+"""What the names of layers have in common that leave out whole branches while training."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -30,7 +38,7 @@ class Limits:
     saturated: float | None = 0.75
     scale: tuple[float, float] | None = None
     vanishing: float | None = 1e-8
-    exploding: float | None = 1e4
+    exploding: float | None = 1e5
 
     def __post_init__(self) -> None:
         for name in ("nan", "inf", "dead", "constant", "saturated", "vanishing"):
@@ -115,6 +123,19 @@ def not_finite(
             yield Finding(
                 one.key, one.title, kind, sentence, f"{count} of {size}", share(limit), cause
             )
+
+
+def is_narrow(numbers: Stats) -> bool:
+    """Tell whether a map has so few channels that a share of them says little.
+
+    Half of the channels behind a ReLU may well be zero for one input of a healthy network.
+    """
+    return numbers.channels is not None and len(numbers.channels.mean) < _FEWEST_CHANNELS
+
+
+def belongs_to(families: tuple[str, ...], words: tuple[str, ...]) -> bool:
+    """Tell whether one of the words is part of the name of a class, in lower case."""
+    return any(word in family.lower() for family in families for word in words)
 
 
 def share(limit: float) -> str:

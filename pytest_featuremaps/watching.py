@@ -9,9 +9,10 @@ from dataclasses import replace
 
 from torch import nn
 
-from pytest_featuremaps.hooks import Hooks, Probe, sweep
+from pytest_featuremaps.hooks import Hooks, Probe, remove_all, sweep
 from pytest_featuremaps.keys import Layer, Where
 from pytest_featuremaps.log import Log
+from pytest_featuremaps.models import training_of
 from pytest_featuremaps.paths import ROOT, Survey
 from pytest_featuremaps.silence import owner
 from pytest_featuremaps.targets import Resolved
@@ -26,6 +27,7 @@ class Watch:
 
     def __init__(self, log: Log, names: set[str], *, sketched: bool) -> None:
         self._log = log
+        self._known_log = weakref.ref(log)
         self._names = names
         self._sketched = sketched
         self._hooks: dict[Where, Hooks] = {}
@@ -36,13 +38,18 @@ class Watch:
         """Put hooks on the modules that are meant: on all of them, or on none."""
         wanted = {path for one in resolved if not one.op for path in one.paths}
         added: dict[Where, tuple[Layer, Hooks]] = {}
-        with ExitStack() as undo:
+        families: dict[type[nn.Module], tuple[str, ...]] = {}
+        training = training_of(known.modules[ROOT])
+        try:
             for path in [path for path in known.modules if path in wanted]:
-                layer = self._layer(label, path, known.modules[path], wish)
-                hooks = Hooks(known.modules[path], layer, self._log, sketched=self._sketched)
-                undo.callback(hooks.remove)
-                added[layer.where] = layer, hooks
-            undo.pop_all()
+                module = known.modules[path]
+                layer = self._layer(label, path, module, wish, families)
+                layer.training = training
+                hooks = Hooks(module, layer, self._known_log, sketched=self._sketched)
+                added[label, path] = layer, hooks
+        except BaseException:
+            remove_all(hooks for _, hooks in added.values())
+            raise
         for where, (layer, hooks) in added.items():
             if where in self._hooks:
                 self._hooks[where].remove()
@@ -50,22 +57,35 @@ class Watch:
             self._captured[where] = weakref.ref(known.modules[layer.path])
             self._log.layers[where] = layer
         for one in self._log.maps:  # those of a layer that was captured before stay its own
-            one.place = replace(one.place, layer=self._log.layers[one.place.layer.where])
+            one.place = one.place._replace(layer=self._log.layers[one.place.layer.where])
 
-    def _layer(self, label: str, path: str, module: nn.Module, wish: Wish) -> Layer:
+    def _layer(
+        self,
+        label: str,
+        path: str,
+        module: nn.Module,
+        wish: Wish,
+        families: dict[type[nn.Module], tuple[str, ...]],
+    ) -> Layer:
         """Return the layer of a module, as rich as this wish and those before it ask."""
         before = self._log.layers.get((label, path))
-        joined = wish.joined(before) if before else wish
-        asked = {name: getattr(joined, name) for name in _ASKED}
         if before:
-            return replace(before, **asked)
+            joined = wish.joined(before)
+            return replace(before, **{name: getattr(joined, name) for name in _ASKED})
+        kind = type(module)
+        if kind not in families:
+            families[kind] = tuple(one.__name__ for one in kind.__mro__)
         return Layer(
             label,
             path,
-            type(module).__name__,
+            kind.__name__,
             self._names,
-            **asked,
-            families=tuple(one.__name__ for one in type(module).__mro__),
+            wish.keep,
+            wish.inputs,
+            wish.grads,
+            wish.channels,
+            wish.layout,
+            families=families[kind],
             weights=weights_of(module),
         )
 
@@ -106,8 +126,5 @@ class Watch:
         with ExitStack() as everything:
             for model in models:
                 everything.callback(sweep, model)
-            for hooks in self._hooks.values():
-                everything.callback(hooks.remove)
-            for probe in self._probes.values():
-                everything.callback(probe.remove)
+            everything.callback(remove_all, [*self._hooks.values(), *self._probes.values()])
         self._hooks.clear()

@@ -27,8 +27,7 @@ def _versions(module: nn.Module) -> int:
         state = (*module._parameters.values(), *module._buffers.values())
         own = [one for one in state if one is not None]
     # What a lazy module has not made yet refuses every question.
-    known = [one for one in own if not is_lazy(one) and not one.is_inference()]
-    return sum(one._version for one in known)
+    return sum(one._version for one in own if not is_lazy(one) and not one.is_inference())
 
 
 def _weights(module: weakref.ref[nn.Module], versions: int) -> str | None:

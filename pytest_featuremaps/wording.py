@@ -1,4 +1,4 @@
-"""How lists of names are written in messages."""
+"""How names, and lists of them, are written in messages."""
 
 from __future__ import annotations
 
@@ -15,8 +15,22 @@ def natural(name: str) -> list[tuple[int, int, str]]:
     ]
 
 
+def plain(name: str, width: int = 160) -> str:
+    """Write a name so that it stays on one line: what a terminal would obey is escaped.
+
+    The middle of a very long one is left out.
+    """
+    shown = "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in name
+    )
+    if len(shown) <= width:
+        return shown
+    return f"{shown[: width // 2]}…{shown[-(width // 2 - 1) :]}"
+
+
 def listed(names: Iterable[str], *, most: int = 20, nothing: str = "none") -> str:
     """Write names in natural order, separated by commas, and say how many were left out."""
     ordered = sorted(names, key=natural)
     more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
-    return (", ".join(ordered[:most]) or nothing) + more
+    return (", ".join(map(plain, ordered[:most])) or nothing) + more

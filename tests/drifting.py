@@ -1,17 +1,16 @@
 """How far the feature maps of real networks drift between ways to compute them on one machine."""
 
-import math
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 import zoo
 
-from pytest_featuremaps.tables import Table, load
+from pytest_featuremaps import noise
+from pytest_featuremaps.tables import load
 from pytest_featuremaps.tolerances import estimate
 
 SCRIPT = Path(__file__).with_name("record_tables.py")
@@ -74,14 +73,7 @@ def changes(before, after):
 
 
 def with_noise(table, other):
-    """Give a table with the drift to another as its measured noise, rounded up to one digit."""
-    drift = changes(table, other)
-    lines = [replace(line, noise=_rounded_up(drift.get(line.key, 0.0))) for line in table.lines]
-    return Table(table.environment, tuple(lines))
-
-
-def _rounded_up(value):
-    if value == 0:
-        return 0.0
-    digit = 10.0 ** math.floor(math.log10(value))
-    return float(f"{math.ceil(value / digit - 1e-9) * digit:.0e}")
+    """Give a table with its drift to another as its measured noise, as an update records it."""
+    noisy, chance = noise.measured(table, other)
+    assert not chance
+    return noisy

@@ -91,6 +91,22 @@ def test_a_slip_is_told_whatever_the_shapes(maps):
         twice.assert_shapes({".": ""})
 
 
+def test_a_size_that_is_given_is_an_integer(maps):
+    assert maps["4"].assert_shape("N K", N=np.int64(1)) == {"N": 1, "K": 320}
+    for size in ("1", 1.0, True, None):
+        assert lines(lambda size=size: maps["4"].assert_shape("N N*2", N=size), ShapeSpecError) == [
+            f"N={size!r}: the size of a name is an integer"
+        ]
+
+
+def test_a_specification_is_told_on_one_line(maps):
+    assert lines(lambda: maps["4"].assert_shape("N\n\t128")) == [
+        "4 (Flatten): dimension 1 is 320, expected 128.",
+        "  expected: N 128",
+        "  found:    1 320",
+    ]
+
+
 def test_a_key_that_means_several_maps_is_refused():
     relu = nn.ReLU()
     with capture(relu, ".") as maps:
@@ -304,3 +320,40 @@ def test_dead_channels_need_channels():
         model(torch.zeros(4))
     with pytest.raises(UnsupportedTensor, match="no numbers per channel"):
         maps["."].assert_no_dead_channels()
+
+
+# --- what is infinite
+
+FLOATS = [
+    *[torch.float64, torch.float32, torch.float16, torch.bfloat16],
+    *[torch.float8_e5m2, torch.float8_e4m3fn],
+]
+KEEPS = [{}, {"keep": "stats"}, {"keep": "stats", "channels": True}]
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("options", KEEPS, ids=["values", "stats", "channels"])
+def test_the_fill_of_an_attention_mask_is_finite(dtype, options):
+    lowest = torch.finfo(dtype).min
+    model = nn.Identity()
+    with capture(model, ".", **options) as maps:
+        model(torch.tensor([[0.0, lowest, 1.0, lowest]], dtype=torch.float64).to(dtype))
+    one = maps["."]
+    assert (one.stats.inf_count, one.infinite_count) == (2, 0)
+    one.assert_finite()
+    maps.assert_healthy()
+
+
+@pytest.mark.parametrize("dtype", FLOATS[:-1], ids=str)  # the last has no Inf
+@pytest.mark.parametrize("options", KEEPS, ids=["values", "stats", "channels"])
+def test_an_infinity_is_not_hidden_by_the_fill_of_a_mask(dtype, options):
+    model = nn.Identity()
+    lowest = torch.finfo(dtype).min
+    values = torch.tensor([[torch.inf, lowest, -torch.inf, torch.nan]], dtype=torch.float64)
+    with capture(model, ".", **options) as maps:
+        model(values.to(dtype))
+    told = lines(maps.assert_finite)
+    assert told[0] == ". (Identity) is not finite: 1 NaN and 2 infinite of 4 values."
+    assert lines(lambda: maps.assert_healthy(nan=None))[0] == (
+        ". (Identity) holds 2 Inf of 4 values."
+    )

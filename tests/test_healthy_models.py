@@ -89,6 +89,14 @@ def test_a_bias_of_minus_100_before_an_activation_is_found(name):
     assert " channels that are dead: zero throughout" in lines[0]
 
 
+@pytest.mark.parametrize("name", sorted(set(ARCHITECTURES) - {"resnet"}))  # it is too narrow
+def test_a_layer_whose_weight_is_zero_is_found_where_it_is(name):
+    maps = broken(name, lambda layer: nn.init.zeros_(layer.weight), inputs=True)
+    first = failure(maps)[0]
+    assert first.startswith(f"{MIDDLE[name]} (")
+    assert " channels that are constant, though what came before varies" in first
+
+
 SIZES = [(3, 16, 1), (16, 32, 2), (32, 64, 1), (64, 64, 2), *[(64, 64, 1)] * 6]
 
 

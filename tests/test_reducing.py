@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from pytest_featuremaps import reducing
 from pytest_featuremaps.errors import UnsupportedTensor
-from pytest_featuremaps.reducing import reduce
+from pytest_featuremaps.reducing import reduce, reduce_and_sketch
 from pytest_featuremaps.sketch import sketch
 from pytest_featuremaps.stats import summarise
 
@@ -66,7 +66,11 @@ def oracle(tensor):
 
 
 def assert_right(tensor):
-    found, expected = vars(reduce(tensor)), vars(oracle(tensor))
+    assert_within(reduce(tensor), oracle(tensor))
+
+
+def assert_within(found, expected):
+    found, expected = vars(found), vars(expected)
     rms = expected["rms"]
     for name in ("mean", "std", "rms"):
         assert found[name] == pytest.approx(expected[name], rel=0, abs=1e-6 * rms, nan_ok=True)
@@ -246,7 +250,7 @@ MODES = {
 }
 
 
-@pytest.mark.parametrize("function", [reduce, sketch])
+@pytest.mark.parametrize("function", [reduce, sketch, reduce_and_sketch])
 @pytest.mark.parametrize("name", MODES)
 def test_modes_do_not_show(name, function):
     for values in (noise(LARGE), 1.0 + noise(50_000), noise(30, dtype=torch.float16)):
@@ -267,7 +271,7 @@ class Listening(TorchFunctionMode):
         return func(*args, **(kwargs or {})) * 0
 
 
-@pytest.mark.parametrize("function", [reduce, sketch])
+@pytest.mark.parametrize("function", [reduce, sketch, reduce_and_sketch])
 def test_a_mode_that_watches_functions_hears_nothing(function):
     values = 3.0 + noise(50_000)
     expected = function(values), function(noise(100))
@@ -283,7 +287,7 @@ class Strange(torch.Tensor):
         raise AssertionError("a subclass was asked")
 
 
-@pytest.mark.parametrize("function", [reduce, sketch])
+@pytest.mark.parametrize("function", [reduce, sketch, reduce_and_sketch])
 def test_a_subclass_is_not_asked(function):
     values = noise(5_000)
     assert function(values.as_subclass(Strange)) == function(values)
@@ -307,3 +311,38 @@ def test_no_temporary_of_full_size():
         reduce(values)
     taken = [event.cpu_memory_usage for event in profile.events()]
     assert sum(size for size in taken if size > 0) < 4_000_000
+
+
+# ---------------------------------------------------------------- together with the sketch
+
+
+@settings(max_examples=100, deadline=None)
+@given(maps())
+def test_the_sketch_is_the_same_as_alone_and_the_numbers_are_right(values):
+    numbers, drawn = reduce_and_sketch(values)
+    assert drawn == sketch(values)
+    assert_within(numbers, oracle(values))
+
+
+@pytest.mark.parametrize("dtype", [one for one in DTYPES if one.is_floating_point])
+@pytest.mark.parametrize("size", [7, 3_904, 3_905, 33_000, LARGE])
+def test_together_in_any_dtype(dtype, size):
+    values = (noise(size, seed=size) * 5).to(dtype)
+    numbers, drawn = reduce_and_sketch(values)
+    assert drawn == sketch(values)
+    assert_within(numbers, oracle(values))
+
+
+def test_together_over_any_strides():
+    values = noise(6, 20, 70, 80)
+    for tensor in (
+        values.to(memory_format=torch.channels_last),
+        values[..., ::2],
+        values.permute(3, 1, 0, 2),
+        torch.complex(values, values).conj().imag,
+        values.new_empty(0, 3),
+        values[0, 0, 0, 0],
+    ):
+        numbers, drawn = reduce_and_sketch(tensor)
+        assert drawn == sketch(tensor)
+        assert_within(numbers, oracle(tensor))

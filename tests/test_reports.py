@@ -4,6 +4,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from pytest_featuremaps import stats
+
 BROKEN = """
 @pytest.mark.capture("**")
 def test_shapes(output, feature_maps):
@@ -57,6 +59,99 @@ def test_the_traceback_ends_at_the_users_line(write, pytester):
         f"test_{name}" for name in FIRST_LINES
     ]
     assert all(place.startswith("test_it.py:") for place in places)
+
+
+SLIPS = {
+    "missing": ('feature_maps["nope"]', "There is no feature map 'nope'."),
+    "missing_of_many": (
+        'feature_maps.assert_shapes({"nope": "N"})',
+        "There is no feature map 'nope'.",
+    ),
+    "comma": (
+        'feature_maps["relu"].assert_shape("N,C")',
+        '`N,C` has a comma: tokens are separated by spaces, as in "N 128 H W"',
+    ),
+    "unbound": (
+        'feature_maps.assert_shapes({"relu": "H/2 H"})',
+        "`H/2` uses `H`, which only a later token binds: a spec is read from left to right",
+    ),
+    "statistic": (
+        'feature_maps["relu"].assert_stats(median=1)',
+        "There is no statistic 'median'. There are: mean, std, min, max, rms, zero_fraction, "
+        "nan_count, inf_count, count.",
+    ),
+    "limit": (
+        "feature_maps.assert_healthy(nan=True)",
+        "nan=True: it is a number, or None to switch the check off.",
+    ),
+    "inputs": ('feature_maps["relu"].inputs', "relu (ReLU) was captured without its inputs."),
+    "shapes": (
+        "feature_maps.assert_finite()",
+        'relu (ReLU) was captured with keep="shapes", so its values are gone.',
+    ),
+    "statistics": (
+        'feature_maps["relu"].stats',
+        'relu (ReLU) was captured with keep="shapes", so its values are gone.',
+    ),
+}
+
+
+def test_a_slip_is_told_at_the_users_line(write, pytester, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "250")
+    keep = {"shapes": "shapes", "statistics": "shapes"}
+    write(
+        "".join(
+            f"""
+@pytest.mark.capture("relu", keep="{keep.get(name, "values")}")
+def test_{name}(output, feature_maps):
+    {call}
+"""
+            for name, (call, _) in SLIPS.items()
+        )
+    )
+    result = pytester.runpytest("-q", "--tb=line")
+    places = [line for line in result.outlines if line.startswith(f"{pytester.path}")]
+    assert [place.partition(": ")[2].partition(": ")[2] for place in places] == [
+        text for _, text in SLIPS.values()
+    ]
+    assert all("test_it.py:" in place for place in places)
+
+
+HOSTILE = ["a\x1b[31m", "b\nc", "<d>&\"'", "e" * 3000, "\u202ef", "\x00g", "\ud800", "#0[1]"]
+
+
+def test_hostile_names_of_layers_stay_on_their_line(write, pytester, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "250")
+    write(
+        f"""
+        @pytest.fixture
+        def model():
+            net = nn.Sequential()
+            for name in {HOSTILE!r}:
+                net.add_module(name, nn.Identity())
+            return net
+
+        @pytest.mark.capture("*")
+        def test_it(model, feature_maps):
+            model(torch.ones(2, 3) / 0)
+            print(feature_maps.summary(as_specs=True))
+            feature_maps.assert_healthy()
+
+        @pytest.mark.capture("*")
+        def test_shapes(model, feature_maps):
+            model(torch.ones(2, 3))
+            feature_maps.assert_shapes(dict.fromkeys(feature_maps, "N 4"))
+        """
+    )
+    result = pytester.runpytest("-q", "--junitxml=junit.xml")
+    result.assert_outcomes(failed=2)
+    assert all(line.isprintable() for line in result.outlines)
+    assert any(r"a\x1b[31m#0 (Identity) holds 6 Inf" in line for line in result.outlines)
+    assert r"""        'b\nc': "N 3",""" in result.outlines
+    for attached in properties(pytester).values():
+        names = [name.removeprefix("feature map ") for name, _ in attached]
+        assert names[:3] == [r"a\x1b[31m#0", r"b\nc", HOSTILE[2]]
+        assert all(len(name) <= 160 and name.isprintable() for name in names)
 
 
 def properties(pytester, name="junit.xml"):
@@ -150,6 +245,48 @@ def test_a_model_of_shapes_is_reported_without_numbers(write, pytester):
     result.assert_outcomes(failed=1)
     (attached,) = properties(pytester).values()
     assert attached[0][1].startswith("ReLU 1×8×8×8 float32")
+
+
+def test_a_passing_test_takes_no_statistics(write, pytester, monkeypatch):
+    taken = []
+    whole = stats.summarise
+    monkeypatch.setattr(stats, "summarise", lambda *args: taken.append(args) or whole(*args))
+    write(REPORTED)
+    pytester.runpytest("--junitxml=junit.xml", "-k", "test_passing").assert_outcomes(passed=1)
+    assert len(taken) == 1  # what the test itself asks for
+    pytester.runpytest("-k", "test_failing").assert_outcomes(failed=1)
+    assert len(taken) == 2
+
+
+SOFT = """
+@pytest.mark.capture("**")
+def test_it(output, feature_maps, {fixture}):
+    specs = {{"relu": "N 9 _ _", "small_model": "N 8 _ _", "small_model.conv1": "N"}}
+    for key, spec in specs.items():
+        with {context}:
+            feature_maps[key].assert_shape(spec)
+"""
+SOFT_LINES = [
+    "relu (ReLU): dimension 1 is 8, expected 9.",
+    "small_model.conv1 (Conv2d): 4 dimensions, expected 1.",
+]
+
+
+def test_every_subtest_that_fails_is_told(write, pytester):
+    pytest.importorskip("_pytest.subtests")
+    write(SOFT.format(fixture="subtests", context="subtests.test(layer=key)"))
+    result = pytester.runpytest("-q", "--tb=line")
+    told = [line.partition("AssertionError: ")[2] for line in result.outlines if "E   A" in line]
+    assert told == SOFT_LINES
+
+
+def test_so_is_every_soft_check(write, pytester):
+    pytest.importorskip("pytest_check")
+    write(SOFT.format(fixture="check", context="check"))
+    result = pytester.runpytest("-q")
+    result.assert_outcomes(failed=1)
+    for line in SOFT_LINES:
+        assert f"FAILURE: {line}" in result.outlines
 
 
 def test_soft_assertions_collect_what_checks_raise(write, pytester):

@@ -1,6 +1,11 @@
 """The shape language: what fits, what each reason says, and what each slip is told."""
 
+import contextlib
+import time
+
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +20,8 @@ from pytest_featuremaps.shapes import Match, check
         ((), (), {}),
         ("8 128 4 4", (8, 128, 4, 4), {}),
         ((8, 128, 4, 4), (8, 128, 4, 4), {}),
+        (tuple(np.array([8, 128])), (8, 128), {}),
+        (torch.Size([8, 128]), (8, 128), {}),
         ("N 128 H W", (8, 128, 4, 5), {"N": 8, "H": 4, "W": 5}),
         ("N C S S", (8, 3, 4, 4), {"N": 8, "C": 3, "S": 4}),
         ("N _ H _", (8, 128, 4, 5), {"N": 8, "H": 4}),
@@ -127,6 +134,21 @@ def test_a_misfit_binds_nothing():
         ("C (C+1", "`(C+1` opens a parenthesis that nothing closes"),
         ("C C+1)", "`C+1)` closes a parenthesis that nothing opens"),
         ("_/2", "`_/2` calculates with `_`, which has no size: give it a name"),
+        *[
+            (
+                f"N {word}",
+                f"`{word}` has the sign `{sign}`, which no token knows: a token is an integer, a "
+                "name, arithmetic with + - * / // ( ), `_` or `...`",
+            )
+            for word, sign in [("H²", "²"), ("²", "²"), ("2*½", "½"), ("٣", "٣"), ("፩", "፩")]
+        ],
+        (
+            "N \x1b[31mC",
+            (
+                r"`\x1b[31mC` has the sign `\x1b`, which no token knows: a token is an integer, a "
+                "name, arithmetic with + - * / // ( ), `_` or `...`"
+            ),
+        ),
         (
             "9" * 101,
             (
@@ -182,7 +204,7 @@ def test_a_slip_is_told_whatever_the_shape():
 
 
 @given(
-    st.one_of(st.text(), st.text("NH_x123 .+-*/(),\t", max_size=30)),
+    st.one_of(st.text(), st.text("NH_x123²½٣ .+-*/(),\t", max_size=30)),
     st.lists(st.integers(0, 9), max_size=4).map(tuple),
 )
 def test_any_text_gives_a_match_or_says_why_not(spec, shape):
@@ -192,6 +214,27 @@ def test_any_text_gives_a_match_or_says_why_not(spec, shape):
         return
     assert match.reason == "" or match.bound == {"N": 4}
     assert match.bound["N"] == 4
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        " ".join(["_"] * 100_000),
+        " ".join(f"n{number}" for number in range(100_000)),
+        "N " + "N/2 " * 100_000,
+        "(" * 100_000,
+        "(" * 49 + "1" + ")" * 49,
+        "*".join(["9" * 9] * 10),
+        "N " + "*".join("N" * 50),
+        "," * 1_000_000,
+    ],
+    ids=["tokens", "names", "ratios", "open", "deep", "large", "power", "commas"],
+)
+def test_what_is_read_is_bounded(spec):
+    start = time.perf_counter()
+    with contextlib.suppress(ShapeSpecError):
+        check(spec, (2**62, 3), {})
+    assert time.perf_counter() - start < 5
 
 
 expressions = st.recursive(

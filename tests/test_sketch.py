@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
 from pytest_featuremaps.errors import UnsupportedTensor
-from pytest_featuremaps.sketch import BUCKETS, UNIT, Sketch, digest, estimate, signs, sketch
+from pytest_featuremaps.folding import BUCKETS, signs
+from pytest_featuremaps.sketch import UNIT, Sketch, digest, estimate, sketch
 
 LARGE = 600_000  # more than two chunks
 

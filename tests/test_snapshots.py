@@ -267,22 +267,36 @@ def test_two_comparisons_of_one_name_are_an_error(project):
             model(photo)
             feature_maps == feature_snapshot
             feature_maps == feature_snapshot
+        """
+    )
+    result = project.run("--snapshot-update")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "E * test_twice.jsonl is also the baseline of an earlier comparison *",
+            'E * Give this comparison a name of its own: feature_snapshot(name="...").',
+        ]
+    )
 
-        @pytest.mark.parametrize("name", ["a", "A"])
+
+@pytest.mark.parametrize("arguments", [[], ["-n", "2"]])
+def test_tests_that_differ_in_case_only_are_an_error(project, arguments):
+    project.change(
+        body="""
+        @pytest.mark.parametrize("name", ["b", "a", "A"])
         @pytest.mark.capture("relu")
         def test_case(model, photo, feature_maps, feature_snapshot, name):
             model(photo)
             feature_maps == feature_snapshot
         """
     )
-    result = project.run("--snapshot-update")
-    result.assert_outcomes(passed=1, failed=2)
+    result = project.run("--snapshot-update", *arguments)
+    result.assert_outcomes(passed=1, errors=2)
     result.stdout.fnmatch_lines(
         [
-            "E * test_twice.jsonl is also the baseline of an earlier comparison *",
-            'E * Give this comparison a name of its own: feature_snapshot(name="...").',
-            "E * test_case[[]A].jsonl is also the baseline of test_it.py::test_case[[]a] "
-            "(test_case[[]a].jsonl).",
+            "test_it.py::test_case[[]a] and test_it.py::test_case[[]A] differ in case only, so on "
+            "some disks their baselines would be the same file.",
+            "Give one of the tests, or of its parameters, another name.",
         ]
     )
 

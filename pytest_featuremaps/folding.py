@@ -1,0 +1,128 @@
+"""A tensor's values in float64, chunk by chunk, and the sums of each with pseudo-random signs."""
+
+from __future__ import annotations
+
+import functools
+import math
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from pytest_featuremaps.chunks import read_flat
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+# A prime: with 64, one dead channel of a token or NHWC map would fall into a single bucket.
+BUCKETS = 61
+
+# Whole words of signs and whole rounds of buckets: every chunk starts with both anew.
+_PERIOD = 64 * BUCKETS
+CHUNK = 64 * _PERIOD
+
+
+def signs(start: int, stop: int) -> NDArray[np.int8]:
+    """Give the signs, +1 or −1, of elements `start` to `stop`: the bits of SplitMix64, seed 0.
+
+    Source: G. L. Steele, D. Lea and C. H. Flood, "Fast splittable pseudorandom number generators",
+    2014.
+    """
+    first = start // 64
+    words = _words(first, -(-stop // 64))
+    bits = np.unpackbits(words.astype("<u8", copy=False).view(np.uint8), bitorder="little")
+    chosen = bits[start - first * 64 : stop - first * 64].view(np.int8)
+    return 2 * chosen - np.int8(1)
+
+
+def _words(start: int, stop: int) -> NDArray[np.uint64]:
+    z = np.arange(start + 1, stop + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    z ^= z >> np.uint64(30)
+    z *= np.uint64(0xBF58476D1CE4E5B9)
+    z ^= z >> np.uint64(27)
+    z *= np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    return z
+
+
+# 8 MB at most, and a forward pass asks for the first chunks again with every map.
+@functools.lru_cache(maxsize=32)
+def _chunk_signs(index: int) -> torch.Tensor:
+    return torch.from_numpy(signs(index * CHUNK, (index + 1) * CHUNK))
+
+
+class _Scratch(threading.local):
+    """Room for one chunk, per thread and kept: fresh memory costs more than the sums do.
+
+    The arrays are NumPy's, so that a tensor made of one belongs to the mode (inference or not) it
+    is used in.
+    """
+
+    def __init__(self) -> None:
+        self.values = np.empty(CHUNK)
+        self.signs = np.empty(CHUNK)
+
+
+_scratch = _Scratch()
+
+
+def wide_chunks(values: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Yield the values as float64, in logical row-major order, a chunk at a time in one buffer.
+
+    The last chunk is filled up to whole periods with zeros, which no sum sees.
+    """
+    count = values.numel()
+    buffer = torch.from_numpy(_scratch.values)
+    for start in range(0, count, CHUNK):
+        size = min(count - start, CHUNK)
+        read_flat(buffer[:size], values, start)
+        padded = _whole_periods(size)
+        buffer[size:padded].zero_()
+        yield buffer[:padded]
+
+
+def _whole_periods(size: int) -> int:
+    """Round up to whole periods; less than one, to whole rounds of buckets."""
+    unit = _PERIOD if size > _PERIOD else BUCKETS
+    return -(-size // unit) * unit
+
+
+def total(chunk: torch.Tensor) -> float:
+    """Sum a chunk of `wide_chunks`, all of whose values are finite."""
+    if len(chunk) <= _PERIOD:
+        return float(chunk.numpy().sum())
+    # torch gives each row to one thread: no sum depends on how many there are.
+    return math.fsum(chunk.view(-1, _PERIOD).sum(1).tolist())
+
+
+def total_square(chunk: torch.Tensor) -> float:
+    """Sum the squares of a chunk of `wide_chunks`; infinite where float64 cannot hold them."""
+    if len(chunk) <= _PERIOD:
+        values = chunk.numpy()
+        with np.errstate(over="ignore"):
+            return float(values @ values)
+    norms = torch.linalg.vector_norm(chunk.view(-1, _PERIOD), dim=1)
+    return math.fsum(norms.mul_(norms).tolist())
+
+
+def signed_sums(chunk: torch.Tensor, index: int) -> NDArray[np.float64]:
+    """Sum a chunk of `wide_chunks` per bucket, each value with its sign, overwriting the chunk.
+
+    Args:
+        chunk: Finite values.
+        index: Which chunk of its tensor it is, from 0.
+    """
+    # Signs widened into one buffer: torch would otherwise widen them into a new one each time.
+    size = len(chunk)
+    widened = torch.from_numpy(_scratch.signs)[:size].copy_(_chunk_signs(index)[:size])
+    signed = chunk.mul_(widened)
+    # torch folds a long chunk, on all its threads: a gap in which only NumPy works puts the others
+    # to sleep, and waking them takes longer than the sum. Their number may show in the last digit
+    # of a float64, far below the unit that is stored.
+    if size > _PERIOD:
+        signed = signed.view(-1, _PERIOD).sum(0)
+    sums: NDArray[np.float64] = signed.numpy().reshape(-1, BUCKETS).sum(axis=0)
+    return sums
