@@ -52,7 +52,8 @@ def row(name, reference, lowest, tables, weights):
     pairs = [(reference, after) for after in tables.values()] + [(alone, together)]
     last = None
     if zoo.NETWORKS[name].takes_images:
-        last = zoo.record(model.to(**LAST), {k: v.to(**LAST) for k, v in zoo.sample(name).items()})
+        inputs = {key: values.to(**LAST) for key, values in zoo.sample(name).items()}
+        last = zoo.record(model.to(**LAST), inputs, sample=0)
         pairs.append((alone, last))
     noisy = [(drifting.with_noise(before, lowest), after) for before, after in pairs]
     return [
