@@ -59,7 +59,7 @@ def test_the_state_of_a_recurrent_layer_has_its_samples_second(kind):
     output, *states = maps.values()
     assert (output.shape, output.layout) == ((3, 5, 8), "NLC")
     assert states
-    assert {(one.shape, one.layout) for one in states} == {((2, 3, 8), "DNC")}
+    assert {(one.shape, one.layout) for one in states} == {((2, 3, 8), "LNC")}
     assert states[0].take(1).shape == (2, 1, 8)
 
 
