@@ -80,8 +80,9 @@ def resnet(rounds, where):
     values = sum(one.tensor.numel() for one in kept.values())
     title = (
         f"A ResNet-50 at 224², all its {len(kept)} leaf modules captured "
-        f"({values / 1e6:.1f} million values, {4 * values / 1e6:.0f} MB), hooks\non and off included. Ratios within each of "
-        f"{rounds} interleaved rounds, median [middle half];\n{where}:"
+        f"({values / 1e6:.1f} million values, {4 * values / 1e6:.0f} MB), hooks\non and off "
+        f"included. Ratios within each of {rounds} interleaved rounds, median [middle half];\n"
+        f"{where}:"
     )
     del kept
     seconds = interleaved(ways, rounds)
