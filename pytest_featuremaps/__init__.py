@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from pytest_featuremaps.fake import shapes_only
     from pytest_featuremaps.feature_map import FeatureMap
+    from pytest_featuremaps.live import Comparison, compare
     from pytest_featuremaps.maps import FeatureMaps
     from pytest_featuremaps.recording import Recording, capture
     from pytest_featuremaps.snapshots import FeatureSnapshot
@@ -30,6 +31,7 @@ __all__ = [
     "AmbiguousKey",
     "BaselineError",
     "CaptureError",
+    "Comparison",
     "FeatureMap",
     "FeatureMaps",
     "FeatureMapsError",
@@ -40,16 +42,19 @@ __all__ = [
     "Tolerance",
     "UnsupportedTensor",
     "capture",
+    "compare",
     "shapes_only",
 ]
 
 _ROOMS = {
+    "Comparison": "live",
     "FeatureMap": "feature_map",
     "FeatureMaps": "maps",
     "FeatureSnapshot": "snapshots",
     "Recording": "recording",
     "Tolerance": "tolerances",
     "capture": "recording",
+    "compare": "live",
     "shapes_only": "fake",
 }
 

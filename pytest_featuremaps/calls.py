@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -12,15 +12,28 @@ from torch import nn
 from pytest_featuremaps.feature_map import FeatureMap
 from pytest_featuremaps.functional import FunctionalCalls, near_ops
 from pytest_featuremaps.hooks import describe, in_backward, is_traced
-from pytest_featuremaps.keeping import keep
+from pytest_featuremaps.keeping import Kept, keep
 from pytest_featuremaps.keys import Layer, Place
-from pytest_featuremaps.leaves import tensors
+from pytest_featuremaps.leaves import Leaf, arguments, tensors
 from pytest_featuremaps.log import Log
 from pytest_featuremaps.models import training_of
 from pytest_featuremaps.paths import ROOT, Survey
 from pytest_featuremaps.targets import Resolved
 from pytest_featuremaps.wishes import Wish
 from pytest_featuremaps.wording import listed
+
+# Functions of torch without a signature, and the names of what they take by position.
+_PARAMETERS = {
+    "scaled_dot_product_attention": (
+        "query",
+        "key",
+        "value",
+        "attn_mask",
+        "dropout_p",
+        "is_causal",
+    )
+}
+_PLAIN = (bool, int, float, str, type(None))
 
 
 @dataclass
@@ -36,6 +49,21 @@ class _Wanted:
     modules: Mapping[str, nn.Module]
     exact: dict[tuple[str, str], Wish] = field(default_factory=dict)
     matched: dict[tuple[str, str], Wish] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What a functional call was made with.
+
+    Attributes:
+        inputs: the tensors, by parameter.
+        settings: numbers, words and flags, by parameter.
+        problem: why the tensors could not be kept; empty when they were.
+    """
+
+    inputs: Mapping[str, Mapping[Leaf, Kept]]
+    settings: Mapping[str, object]
+    problem: str = ""
 
 
 class Calls:
@@ -59,9 +87,13 @@ class Calls:
             return
         wanted = self._wanted.setdefault(label, _Wanted(known.modules))
         calls = wanted.exact if target.exact else wanted.matched
-        calls |= {(path, target.op): wish for path in target.paths}
+        for call in [(path, target.op) for path in target.paths]:
+            before = calls.get(call)
+            calls[call] = wish.joined(before, _path(*call)) if before else wish
         self._owners |= {id(module): f"{label}:{path}" for path, module in known.modules.items()}
-        self._mode = self._mode or FunctionalCalls(self._owners, self._wants, self._record)
+        self._mode = self._mode or FunctionalCalls(
+            self._owners, self._wants, self._record, self._take
+        )
         self._seen = self._mode.seen
         self._enter()
 
@@ -127,7 +159,31 @@ class Calls:
             (path, op) in wanted.exact or ((path, op) in wanted.matched and not inside_torch_nn)
         )
 
-    def _record(self, owner: str, op: str, output: object) -> None:
+    def _take(
+        self,
+        owner: str,
+        op: str,
+        func: Callable[..., object],
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+    ) -> Arguments | None:
+        """Keep what a call is made with, before it can change it; None unless that is wanted."""
+        label, _, path = owner.partition(":")
+        wish = self._wish(label, path, op)
+        if not wish.inputs or in_backward() or is_traced():
+            return None
+        try:
+            given = arguments(func, args, kwargs, _PARAMETERS.get(op, ()))
+            taken = {
+                name: {leaf: keep(one, wish.keep, sketched=True) for leaf, one in tensors(value)}
+                for name, value in given.items()
+            }
+        except Exception as error:  # noqa: BLE001 - never raised through the user's forward
+            return Arguments({}, {}, describe(error))
+        plain = {name: value for name, value in given.items() if isinstance(value, _PLAIN)}
+        return Arguments(taken, plain)
+
+    def _record(self, owner: str, op: str, output: object, taken: Arguments | None) -> None:
         if in_backward() or is_traced():
             return
         label, _, path = owner.partition(":")
@@ -136,12 +192,16 @@ class Calls:
             call = layer.calls
             layer.calls += 1
         layer.ran = True
+        layer.problem = taken.problem if taken else layer.problem
+        inputs, settings = (taken.inputs, taken.settings) if taken else (None, {})
         try:
             leaves = tensors(output)
             maps = [
                 FeatureMap(
                     Place(layer, call, leaf, siblings=len(leaves)),
                     keep(tensor, layer.keep, sketched=True),
+                    inputs,
+                    settings,
                 )
                 for leaf, tensor in leaves
             ]
@@ -150,18 +210,24 @@ class Calls:
         else:
             self._log.add(maps)
 
+    def _wish(self, label: str, path: str, op: str) -> Wish:
+        wanted = self._wanted[label]
+        asked = [calls[path, op] for calls in (wanted.exact, wanted.matched) if (path, op) in calls]
+        first, *others = asked
+        return first.joined(others[0], _path(path, op)) if others else first
+
     def _layer(self, label: str, owner: str, op: str) -> Layer:
         where = (label, _path(owner, op))
         if where not in self._log.layers:
-            wanted = self._wanted[label]
-            wish = wanted.exact.get((owner, op)) or wanted.matched[owner, op]
+            wish = self._wish(label, owner, op)
             self._log.layers[where] = Layer(
                 *where,
                 op,
                 self._names,
                 keep=wish.keep,
+                inputs=wish.inputs,
                 layout=wish.layout,
-                training=training_of(wanted.modules[ROOT]),
+                training=training_of(self._wanted[label].modules[ROOT]),
             )
         return self._log.layers[where]
 

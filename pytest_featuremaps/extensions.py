@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -16,6 +16,7 @@ from pytest_featuremaps import (
     baseline,
     comparing,
     filenames,
+    renaming,
     rendering,
     story,
     tables,
@@ -34,8 +35,17 @@ class Options:
 
     name: str | None = None
     tolerance: tolerances.Tolerance | str | None = None
+    source: str = ""
     sample: int | None = None
     channels: Sequence[int] | None = None
+    rename: renaming.Rename | None = None
+
+    @property
+    def held_to(self) -> str:
+        """The tolerance that was asked for, and by what; empty where none was."""
+        if self.tolerance is None:
+            return ""
+        return f"{tolerances.name_of(self.tolerance)}, as {self.source} says"
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,9 @@ class Verdict:
         location: the path of the baseline's file.
         expected: its bytes; None where there is none.
         actual: the bytes that an update would write.
+        redrawn: the picture now, drawn over the ranges of values of the baseline's; None where
+            there are not two pictures.
+        name: what the comparison is called in its test; usually empty.
     """
 
     title: str
@@ -59,6 +72,8 @@ class Verdict:
     location: str = ""
     expected: bytes | None = None
     actual: bytes = b""
+    redrawn: bytes | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,6 +96,7 @@ class Extension(SingleFileSnapshotExtension):
     write_immediately = getattr(SingleFileSnapshotExtension, "write_immediately", False)
     options = Options()
     accept = ""
+    updates = False
     title = ""
     stored: bytes | None = None
     verdict: Verdict | None = None
@@ -121,7 +137,7 @@ class Extension(SingleFileSnapshotExtension):
     ) -> None:
         """Replace the file in one step, so that it is never half written."""
         del others
-        path = Path(snapshot_collection.location)
+        path = _file_behind(Path(snapshot_collection.location))
         # syrupy's search for unused snapshots leaves files with a leading dot alone.
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
@@ -167,8 +183,9 @@ class Extension(SingleFileSnapshotExtension):
         headline: list[str],
         whole: list[str] | None = None,
         comparison: baseline.Comparison | None = None,
+        redrawn: bytes | None = None,
     ) -> None:
-        self.verdict = Verdict(self.title, headline, whole or headline, comparison)
+        self.verdict = Verdict(self.title, headline, whole or headline, comparison, redrawn=redrawn)
 
 
 class TableExtension(Extension):
@@ -191,15 +208,20 @@ class TableExtension(Extension):
         except tables.BadBaseline as error:
             self._find_broken(str(error))
             return tables.dump(table)
-        comparison = baseline.compare(expected, table, self.options.tolerance)
-        if comparison:
+        options = self.options
+        comparison = baseline.compare(expected, table, options.tolerance, options.rename)
+        if not comparison:
+            self._fail(
+                story.headline(comparison, self.title, accept=self.accept),
+                story.tell(comparison, self.title, accept=self.accept, held_to=options.held_to),
+                comparison,
+            )
+        elif self.updates and comparison.declared:
+            # Nothing failed, but syrupy writes only what does not match.
+            self._fail([f"{self.title}: its maps have new names"])
+        else:
             return self._with_noise(self.stored, table)
-        self._fail(
-            story.headline(comparison, self.title, accept=self.accept),
-            story.tell(comparison, self.title, accept=self.accept),
-            comparison,
-        )
-        return baseline.merge(self.stored, table, self.options.tolerance)
+        return baseline.merge(self.stored, table, options.tolerance, options.rename)
 
 
 class PictureExtension(Extension):
@@ -217,34 +239,32 @@ class PictureExtension(Extension):
         try:
             drawn, numbers = rendering.decode(self.stored)
             stored = numbers.encode()
-            expected = tables.load(stored)
+            expected = _under_key_of(picture.numbers, tables.load(stored))
         except (rendering.BadPicture, tables.BadBaseline) as error:
             self._find_broken(str(error))
             return self._encoded(picture)
         comparison = baseline.compare(expected, picture.numbers, self.options.tolerance)
-        seen = self._look(picture.one, drawn, comparison)
+        now = self._mosaic(picture.one, like=drawn)
+        seen = _look(drawn, now, comparison)
         if comparison and not seen:
             written = self._with_noise(stored, picture.numbers)
             return self.stored if self.verdict is None else _encoded(drawn, written)
         # The numbers gate, the picture explains: its lines come after theirs.
         headline = story.headline(comparison, self.title, accept="")[:-1] if not comparison else []
-        whole = story.tell(comparison, self.title, accept="") if not comparison else [self.title]
-        accept = f"accept with: {self.accept}"
-        self._fail([*(headline + seen)[:5], accept], [*whole, *seen, accept], comparison)
-        return self._encoded(picture)
-
-    def _look(
-        self, one: FeatureMap, drawn: rendering.Mosaic, comparison: baseline.Comparison
-    ) -> list[str]:
-        """Say which channels look different when drawn over the baseline's ranges of values."""
-        now = self._mosaic(one, like=drawn)
-        if now.channels != drawn.channels:
-            return ["picture: it shows other channels than the baseline's; see channels="]
-        levels = comparison.entries[0].levels
-        difference = comparing.compare(
-            drawn.tiles, now.tiles, drawn.channels, levels=levels, marks_from=rendering.MARKS_FROM
+        held_to = self.options.held_to
+        whole = (
+            [self.title]
+            if comparison
+            else story.tell(comparison, self.title, accept="", held_to=held_to)
         )
-        return [f"picture: {text}" for text in difference.lines()]
+        accept = f"accept with: {self.accept}"
+        self._fail(
+            [*(headline + seen)[:5], accept],
+            [*whole, *seen, accept],
+            comparison,
+            rendering.encode(now),
+        )
+        return self._encoded(picture)
 
     def _mosaic(self, one: FeatureMap, like: rendering.Mosaic | None = None) -> rendering.Mosaic:
         sample = self.options.sample or 0
@@ -256,6 +276,39 @@ class PictureExtension(Extension):
 
 def _encoded(mosaic: rendering.Mosaic, numbers: bytes) -> bytes:
     return rendering.encode(mosaic, numbers.decode(), max_bytes=rendering.MAX_BYTES)
+
+
+def _under_key_of(numbers: tables.Table, stored: tables.Table) -> tables.Table:
+    """Return a picture's stored numbers under its key now: the file's name binds the two."""
+    if len(stored.lines) != 1:
+        return stored
+    key = numbers.lines[0].key
+    return replace(stored, lines=(replace(stored.lines[0], key=key),))
+
+
+def _file_behind(path: Path) -> Path:
+    """Return the file to write for a path that may be a symbolic link.
+
+    What is linked within a folder of snapshots is written where it is. A link that leads out
+    of it, such as into the cache of a tool for large files, is replaced: that file is not ours.
+    """
+    if not path.is_symlink():
+        return path
+    target, folder = path.resolve(), path.parent.parent.resolve()
+    return target if target.is_relative_to(folder) else path
+
+
+def _look(
+    drawn: rendering.Mosaic, now: rendering.Mosaic, comparison: baseline.Comparison
+) -> list[str]:
+    """Say which channels look different when drawn over the baseline's ranges of values."""
+    if now.channels != drawn.channels:
+        return ["picture: it shows other channels than the baseline's; see channels="]
+    levels = comparison.entries[0].levels
+    difference = comparing.compare(
+        drawn.tiles, now.tiles, drawn.channels, levels=levels, marks_from=rendering.MARKS_FROM
+    )
+    return [f"picture: {text}" for text in difference.lines()]
 
 
 def _bytes(data: object) -> bytes:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
 from pytest_featuremaps import bounds, contracts
+from pytest_featuremaps.attention import OPS, recomputed
 from pytest_featuremaps.errors import CaptureError, MissingMap
 from pytest_featuremaps.grammar import Spec
 from pytest_featuremaps.keeping import Kept, keep
@@ -28,15 +30,22 @@ class FeatureMap(DrawnTensor):
         kept: what is known of it: its values, or only statistics or its shape.
     """
 
-    # Most maps never get a gradient.
+    # Most maps never get a gradient, and have no settings.
     _grad: Kept | None = None
     _passes = 0
+    _settings: Mapping[str, object] = MappingProxyType({})
 
     def __init__(
-        self, place: Place, kept: Kept, inputs: Mapping[str, Mapping[Leaf, Kept]] | None = None
+        self,
+        place: Place,
+        kept: Kept,
+        inputs: Mapping[str, Mapping[Leaf, Kept]] | None = None,
+        settings: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(place, kept)
         self._inputs = inputs
+        if settings:
+            self._settings = settings
 
     @property
     def has_inputs(self) -> bool:
@@ -54,8 +63,7 @@ class FeatureMap(DrawnTensor):
         """
         if self._inputs is None:
             raise CaptureError(
-                f"{self.place.title} was captured without its inputs.\n"
-                + self._way_to("inputs", "its inputs are")
+                f"{self.place.title} was captured without its inputs.\nCapture it with inputs=True."
             )
         return Inputs(self.place, self._inputs)
 
@@ -81,8 +89,13 @@ class FeatureMap(DrawnTensor):
     def _no_gradient(self) -> str:
         layer = self.place.layer
         if not layer.grads:
-            return f"{self.place.title} was captured without gradients.\n" + self._way_to(
-                "grads", "its gradient is"
+            functional = self.layer.endswith("()")
+            way = (
+                "It is a functional call, of which values and inputs are recorded; its gradient "
+                "is not."
+            )
+            return f"{self.place.title} was captured without gradients.\n" + (
+                way if functional else "Capture it with grads=True."
             )
         if layer.recomputed:
             return (
@@ -94,10 +107,39 @@ class FeatureMap(DrawnTensor):
             "Call backward() on what depends on it, while it is captured and gradients are on."
         )
 
-    def _way_to(self, option: str, what: str) -> str:
-        if not self.layer.endswith("()"):
-            return f"Capture it with {option}=True."
-        return f"It is a functional call, of which only the value is recorded; {what} not."
+    def attention(self) -> FeatureMap:
+        """Return the weights with which this call of attention looked, before any dropout.
+
+        They are recomputed from what went into a fused call, and equal to those of the
+        unfused computation: mask, scale, `is_causal` and grouped heads are honoured. Of a map
+        that holds the weights already, as `attention[1]` of an `nn.MultiheadAttention` that
+        returns them, it is the map itself. Draw them with `image()`, one tile for each head:
+        a row looks, a column is looked at; `image(query=0, layout="tokens")` lays what the
+        first token looks at over the image.
+
+        Returns:
+            A map (N, heads, queries, keys), without the axes that the query does not have; in
+            float32 where the query was narrower.
+
+        Raises:
+            CaptureError: this is no call of attention, or was captured without its inputs.
+            UnsupportedTensor: the inputs have no readable values.
+        """
+        if self.is_attention:
+            return self
+        if self.module_type not in OPS:
+            raise CaptureError(
+                f"{self.place.title} is no call of attention: it has no weights to show.\n"
+                "Capture such a call, with what goes into it: "
+                'capture("**.scaled_dot_product_attention()", inputs=True).'
+            )
+        given = self.inputs
+        for one in given.values():
+            one.require_values()
+        taken = {name: one.tensor for name, one in given.items()}
+        weights = recomputed(self.module_type, taken, self._settings)
+        place = self.place._replace(leaf=(), siblings=1, part="attention")
+        return FeatureMap(place, keep(weights))
 
     def add_grad(self, gradient: torch.Tensor) -> None:
         """Add a gradient that reached this map."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 
 # What syrupy drops from a name, or some file system cannot hold.
@@ -49,3 +50,10 @@ def _encode_character(character: str) -> str:
         return character
     encoded = character.encode(errors="surrogatepass")
     return "".join(f"%{byte:02X}" for byte in encoded)
+
+
+def slug(text: str, *, most: int = 60) -> str:
+    """Write a text as a short, plain file name, readable in part, and told apart by a hash."""
+    digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=_HASH // 2)
+    readable = re.sub(r"[^A-Za-z0-9_\-\[\]]+", ".", text)[-most:].strip(".")
+    return f"{readable}~{digest.hexdigest()}"

@@ -38,8 +38,10 @@ class FunctionalCalls(TorchFunctionMode):
         wants: `(path, op, inside_torch_nn) -> bool`, whether to record a call; it is asked
             at every call, so it should be quick. `inside_torch_nn` tells that the forward
             is one of torch.nn's own, not the model's.
-        record: `(path, op, output) -> None`, told of a call that has just returned, with
+        record: `(path, op, output, taken) -> None`, told of a call that has just returned, with
             what it returned: whatever that is, and still shared with the model.
+        take: `(path, op, func, args, kwargs) -> taken`, asked just before such a call is made
+            for what to tell `record`; nothing is taken when None.
 
     Attributes:
         seen: the ops that gave tensors, by the path of the module that called them.
@@ -49,13 +51,15 @@ class FunctionalCalls(TorchFunctionMode):
         self,
         paths: Mapping[int, str],
         wants: Callable[[str, str, bool], bool],
-        record: Callable[[str, str, object], None],
+        record: Callable[[str, str, object, Any], None],
+        take: Callable[..., Any] | None = None,
     ) -> None:
         super().__init__()
         self.seen: defaultdict[str, set[str]] = defaultdict(set)
         self._paths = paths
         self._wants = wants
         self._record = record
+        self._take = take or _nothing
         self._watching = False
 
     def __torch_function__(
@@ -66,10 +70,19 @@ class FunctionalCalls(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> object:
         named = kwargs or {}
+        op = op_name(func, named) if self._watching else ""
+        module = _running(inspect.currentframe()) if op else None
+        path = self._paths.get(id(module))
+        if module is None or path is None:
+            return func(*args, **named)
+        # torch takes the mode away meanwhile: none of what follows is seen here.
+        wanted = self._wants(path, op, _is_from_torch_nn(module))
+        taken = self._take(path, op, func, args, named) if wanted else None
         output = func(*args, **named)
-        # torch takes the mode away meanwhile: neither `func` nor `record` is seen here.
-        if self._watching and (op := op_name(func, named)):
-            self._see(op, output, inspect.currentframe())
+        if _holds_tensor(output):
+            self.seen[path].add(op)
+        if wanted:
+            self._record(path, op, output, taken)
         return output
 
     def __enter__(self) -> Self:
@@ -101,16 +114,6 @@ class FunctionalCalls(TorchFunctionMode):
             yield
         finally:
             self._watching = before
-
-    def _see(self, op: str, output: object, frame: FrameType | None) -> None:
-        module = _running(frame)
-        path = self._paths.get(id(module))
-        if module is None or path is None:
-            return
-        if _holds_tensor(output):
-            self.seen[path].add(op)
-        if self._wants(path, op, _is_from_torch_nn(module)):
-            self._record(path, op, output)
 
 
 def op_name(func: Callable[..., Any], kwargs: Mapping[str, Any] | None = None) -> str:
@@ -251,6 +254,10 @@ def _is_from_torch_nn(module: nn.Module) -> bool:
     # which lies in torch.nn whosever layer it is.
     home = getattr(type(module).forward, "__module__", None)
     return isinstance(home, str) and home.startswith("torch.nn.")
+
+
+def _nothing(*call: object) -> None:
+    """Take nothing."""
 
 
 def _holds_tensor(output: object) -> bool:

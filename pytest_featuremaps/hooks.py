@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from pytest_featuremaps.entering import Entered
 from pytest_featuremaps.feature_map import FeatureMap
 from pytest_featuremaps.keeping import Kept, keep
 from pytest_featuremaps.keys import Layer, Place
@@ -138,7 +139,7 @@ class Hooks(Hook):
         try:
             return {
                 name: {leaf: self._keep(one) for leaf, one in tensors(value)}
-                for name, value in arguments(module, args, kwargs).items()
+                for name, value in arguments(module.forward, args, kwargs).items()
             }
         except Exception as error:  # noqa: BLE001 - never raised through the user's forward
             self._layer.problem = describe(error)
@@ -195,25 +196,40 @@ class _Before(Hook):
 
 
 class Probe(Hook):
-    """Whether a module ran at all, without recording anything of it."""
+    """Whether a module ran at all, and what it was called with, without holding any of it."""
 
-    __slots__ = ("_handle", "ran")
+    __slots__ = ("_entered", "_handle", "ran")
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, entered: Entered | None = None) -> None:
+        """Put the hook on.
+
+        Args:
+            module: the module to watch.
+            entered: takes note of what the module is called with; nothing does when None.
+        """
         super().__init__()
         self.ran = False
-        self._handle = module.register_forward_pre_hook(self)
+        self._entered = entered
+        self._handle = module.register_forward_pre_hook(self, with_kwargs=entered is not None)
 
     def remove(self) -> None:
         """Take the hook off."""
         self.released = True
         self._handle.remove()
 
-    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        """Note that the module runs."""
-        del module, args
-        if not (is_traced() or self.released):
-            self.ran = True
+    def __call__(
+        self,
+        module: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any] = MappingProxyType({}),  # left out where none are asked for
+    ) -> None:
+        """Note that the module runs, and with what."""
+        del module
+        if is_traced() or self.released:
+            return
+        self.ran = True
+        if self._entered is not None and not in_backward():
+            self._entered.note(args, kwargs)
 
 
 class _Removable(Protocol):

@@ -46,6 +46,8 @@ class Layer:
         recomputed: its calls during backward, which repeat earlier ones and are left out.
         problem: why an output of it could not be recorded; empty when all were.
         families: the names of the module's class and of those it derives from.
+        sequence_first: whether the module gives positions before samples, as torch's layers of
+            sequences do unless told `batch_first`.
         weights: gives a short digest of the module's own parameters and buffers, or None
             when it has none or is gone.
         training: names the modules of the whole model that are in training mode now, and
@@ -67,6 +69,7 @@ class Layer:
     recomputed: int = 0
     problem: str = ""
     families: tuple[str, ...] = ()
+    sequence_first: bool = False
     weights: Callable[[], str | None] = _no_digest
     training: Callable[[], list[str]] = _none
 

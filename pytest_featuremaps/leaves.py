@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import torch
-from torch import nn
 
 Leaf: TypeAlias = tuple[str | int, ...]
 """Where a tensor stood: `()` is the value itself, `(1, 0)` its `[1][0]`."""
@@ -56,17 +55,27 @@ def _step(key: object) -> str | int:
 
 
 def arguments(
-    module: nn.Module, args: Sequence[object], kwargs: Mapping[str, object]
+    function: Callable[..., object],
+    args: Sequence[object],
+    kwargs: Mapping[str, object],
+    names: Sequence[str] = (),
 ) -> dict[str, object]:
-    """Return what a module was called with, by the names of its `forward`'s parameters.
+    """Return what a function was called with, by the names of its parameters.
 
-    What `forward` takes as `*args` is named `args[0]` and so on. Where the call does not fit
-    the signature, positional arguments are named by their number.
+    What it takes as `*args` is named `args[0]` and so on. Where the signature is not known, or
+    the call does not fit it, positional arguments are named by their number.
+
+    Args:
+        function: the function, such as a module's `forward`.
+        args: the positional arguments.
+        kwargs: the keyword arguments.
+        names: the names of the first positional ones, for a function without a signature.
     """
     try:
-        bound = inspect.signature(module.forward).bind_partial(*args, **kwargs)
+        bound = inspect.signature(function).bind_partial(*args, **kwargs)
     except (TypeError, ValueError):
-        return {str(number): value for number, value in enumerate(args)} | dict(kwargs)
+        numbers = (*names, *map(str, range(len(names), len(args))))
+        return dict(zip(numbers, args, strict=False)) | dict(kwargs)
     named: dict[str, object] = {}
     for name, value in bound.arguments.items():
         kind = bound.signature.parameters[name].kind

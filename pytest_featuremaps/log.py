@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pytest_featuremaps.entering import Entered
 from pytest_featuremaps.feature_map import FeatureMap
 from pytest_featuremaps.keys import Layer, Where
 from pytest_featuremaps.paths import Paths
@@ -22,6 +23,7 @@ class Log:
     Attributes:
         layers: the captured modules, in the order of their models.
         paths: the names in each model, to look aliases up.
+        entered: what went into each model.
         maps: the recorded maps, in order of completion.
         notes: what recording changed in how the models run.
         explain: says why a layer has no map.
@@ -29,6 +31,7 @@ class Log:
 
     layers: dict[Where, Layer] = field(default_factory=dict)
     paths: dict[str, Paths] = field(default_factory=dict)
+    entered: dict[str, Entered] = field(default_factory=dict)
     maps: list[FeatureMap] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     explain: Callable[[Layer], str] = _unexplained

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
-from pytest_featuremaps import summaries
+from pytest_featuremaps import sheets, summaries
 from pytest_featuremaps.checkup import examine
 from pytest_featuremaps.contracts import Clause, hold
 from pytest_featuremaps.errors import AmbiguousKey, CaptureError, MissingMap
@@ -14,10 +14,14 @@ from pytest_featuremaps.feature_map import FeatureMap
 from pytest_featuremaps.grammar import Spec
 from pytest_featuremaps.keys import Layer, Where
 from pytest_featuremaps.log import Log
+from pytest_featuremaps.looks import Colours, Look, Ranges
 from pytest_featuremaps.paths import ROOT, Paths
 from pytest_featuremaps.targets import Target
 from pytest_featuremaps.vitals import Limits
 from pytest_featuremaps.wording import listed
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 # What is raised here is told to whoever called a check: pytest ends the traceback there.
 __tracebackhide__ = True
@@ -198,6 +202,33 @@ class FeatureMaps(Mapping[str, FeatureMap]):
         if failure:
             raise AssertionError(failure)
 
+    def sheet(
+        self,
+        *,
+        sample: int = 0,
+        most: int = 16,
+        colours: Colours = "auto",
+        ranges: Ranges = "channel",
+    ) -> Image.Image:
+        """Draw the recorded maps on one page, in order of completion: from low to high level.
+
+        Each has its name, its shape, its range of values and a row of its first channels,
+        enlarged so that small maps can be seen. A map of which there is no picture, or which
+        can be read in several ways, has the reason instead.
+
+        Args:
+            sample: which sample of the batch to draw.
+            most: how many channels of each map are drawn, as far as they fit in a row.
+            colours: those of `FeatureMap.image`, but `"pca"`.
+            ranges: likewise.
+
+        Raises:
+            PictureTooLarge: the page has too many pixels.
+            ValueError: an option is none.
+        """
+        look = Look(colours=colours, ranges=ranges)
+        return sheets.sheet(self._index(), look, sample=sample, most=most)
+
     def summary(self, *, as_specs: bool = False, most: int | None = None) -> str:
         """Return a table of the recorded maps, and of what was captured but did not run.
 
@@ -209,6 +240,17 @@ class FeatureMaps(Mapping[str, FeatureMap]):
         if as_specs:
             return summaries.specs(self._index())
         return "\n".join([*summaries.table(self._index(), most=most), *self._remarks()])
+
+    def inputs_digest(self) -> str | None:
+        """Return a digest of what went into the models, in all calls.
+
+        None where it is not known: a tensor is gone or was changed in place since, or only a
+        part of a model was called.
+        """
+        entered = [one for label, one in self._log.entered.items() if self._model in {None, label}]
+        digests = [one.digest() for one in entered]
+        known = [one for one in digests if one is not None]
+        return " ".join(known) if known and len(known) == len(digests) else None
 
     def _remarks(self) -> list[str]:
         """Say what was captured and did not run, and what recording changed."""

@@ -8,10 +8,12 @@ from dataclasses import replace
 
 import torch
 
+from pytest_featuremaps.errors import CaptureError, UnsupportedTensor
 from pytest_featuremaps.feature_map import FeatureMap
-from pytest_featuremaps.sketch import Sketch, digest, sketch
+from pytest_featuremaps.maps import FeatureMaps
+from pytest_featuremaps.sketch import Sketch, digest, digest_text, sketch
 from pytest_featuremaps.stats import Stats, summarise
-from pytest_featuremaps.tables import STATISTICS, Line, Table
+from pytest_featuremaps.tables import INPUTS, STATISTICS, Line, Table
 
 
 def table(maps: Mapping[str, FeatureMap], *, sample: int | None = None) -> Table:
@@ -26,7 +28,10 @@ def table(maps: Mapping[str, FeatureMap], *, sample: int | None = None) -> Table
         IndexError: a map has no such sample.
     """
     lines = tuple(line(key, one, sample=sample) for key, one in maps.items())
-    return Table(environment(), lines)
+    facts = environment()
+    # One sample is the same in batches that differ.
+    inputs = maps.inputs_digest() if sample is None and isinstance(maps, FeatureMaps) else None
+    return Table(facts | {INPUTS: inputs} if inputs else facts, lines)
 
 
 def line(key: str, one: FeatureMap, *, sample: int | None = None) -> Line:
@@ -43,12 +48,22 @@ def line(key: str, one: FeatureMap, *, sample: int | None = None) -> Line:
         device=one.device.type,
         stats={},
         weights=one.place.layer.weights(),
+        inputs=_inputs(one) if one.has_inputs and sample is None else None,
     )
     if one.kept.how == "values":
         return _with_numbers(facts, *_numbers(chosen.tensor), digest(chosen.tensor))
     if one.kept.stats is not None:
         return _with_numbers(facts, one.kept.stats, one.kept.sketch, one.kept.digest)
     return facts
+
+
+def _inputs(one: FeatureMap) -> str | None:
+    """Digest what went into a layer; None where its values were not kept or cannot be read."""
+    try:
+        words = [f"{key} {given.shape} {digest(given.tensor)}" for key, given in one.inputs.items()]
+    except (CaptureError, UnsupportedTensor):
+        return None
+    return digest_text(" ".join(words))
 
 
 def _numbers(tensor: torch.Tensor) -> tuple[Stats, Sketch | None]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 import numpy as np
 
-from pytest_featuremaps import chunks, layouts, rendering
-from pytest_featuremaps.errors import CaptureError, UnsupportedTensor
+from pytest_featuremaps import chunks, layouts, looks, rendering
+from pytest_featuremaps.errors import CaptureError, FeatureMapsError, UnsupportedTensor
+from pytest_featuremaps.grids import Grid
 from pytest_featuremaps.keeping import keep
+from pytest_featuremaps.planes import Planes, lay_out
 from pytest_featuremaps.values import NUMPY_FLOATS, RecordedTensor
 
 if TYPE_CHECKING:
@@ -18,61 +22,104 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
+class _Options(TypedDict, total=False):
+    """What `image()` takes, but for the channels."""
+
+    sample: int
+    scale: int | None
+    colours: looks.Colours
+    ranges: looks.Ranges
+    layout: str | None
+    query: int | None
+
+
+class Options(_Options, total=False):
+    """What `image()` takes."""
+
+    channels: Sequence[int] | None
+    numbers: bool
+
+
 class DrawnTensor(RecordedTensor):
     """A recorded tensor that can be drawn."""
 
     def image(
-        self, *, sample: int = 0, channels: Sequence[int] | None = None, scale: int | None = None
-    ) -> Image.Image:
-        """Draw the channels of one sample as a mosaic, each over its own range of values.
-
-        Args:
-            sample: which sample of the batch to draw.
-            channels: which channels to draw; all of them when None.
-            scale: pixels per value; chosen so that small maps can be seen when None.
-
-        Raises:
-            UnsupportedTensor: the map has no axes to draw.
-            IndexError: there is no such sample or channel.
-        """
-        return self.mosaic(sample=sample, channels=channels).image(scale)
-
-    def save(
         self,
-        path: str | Path,
         *,
         sample: int = 0,
         channels: Sequence[int] | None = None,
         scale: int | None = None,
-    ) -> Path:
+        colours: looks.Colours = "auto",
+        ranges: looks.Ranges = "channel",
+        numbers: bool = True,
+        layout: str | None = None,
+        query: int | None = None,
+    ) -> Image.Image:
+        """Draw the channels of one sample, each as a tile with its number.
+
+        A dead channel, NaN and both infinities have colours of their own. Tokens that come
+        before a grid of patches are drawn below it, one tile for each.
+
+        Args:
+            sample: which sample of the batch to draw.
+            channels: which channels to draw; all of them when None.
+            scale: pixels per value, without interpolation; chosen so that small maps can be
+                seen when None.
+            colours: `"ramp"` from dark purple over teal to yellow, of evenly rising lightness;
+                `"diverging"` from blue over white, which is zero, to red; `"grey"`; `"auto"`
+                is diverging for values on both sides of zero, and else the ramp. `"pca"`
+                draws one picture of all channels: their first three principal components as
+                red, green and blue.
+            ranges: whether each `"channel"` is drawn over its own range of values, or all
+                over that of the `"layer"`.
+            numbers: whether tiles are numbered.
+            layout: what each axis means, instead of what was declared or is known.
+            query: of weights of attention, whose attention to draw: the number of one query.
+
+        Raises:
+            UnsupportedTensor: the map has no axes to draw, or no values.
+            CaptureError: the layout does not fit, or more than one would.
+            IndexError: there is no such sample, channel or query.
+            PictureTooLarge: the picture has too many pixels.
+            ValueError: an option is none.
+        """
+        look = looks.Look(channels, scale, colours, ranges, numbers)
+        planes = self.planes(sample, layout, query)
+        if not planes.pictures.size:
+            raise self._no_picture("no values")
+        with self._naming_itself():
+            return looks.picture(planes, look)
+
+    def save(self, path: str | Path, **options: Unpack[Options]) -> Path:
         """Write the picture that `image()` draws to a file, and return its path.
 
         Args:
             path: the file to write; its ending chooses the format, as Pillow knows them.
-            sample: which sample of the batch to draw.
-            channels: which channels to draw; all of them when None.
-            scale: pixels per value; chosen so that small maps can be seen when None.
+            **options: those of `image()`.
         """
         path = Path(path)
-        self.image(sample=sample, channels=channels, scale=scale).save(path)
+        self.image(**options).save(path)
         return path
 
-    def save_channels(
-        self, folder: str | Path, *, sample: int = 0, scale: int | None = None
-    ) -> list[Path]:
+    def save_channels(self, folder: str | Path, **options: Unpack[_Options]) -> list[Path]:
         """Write one `channel_<i>.png` for each channel of one sample, and return the paths.
 
         Args:
             folder: where to write; made if it does not exist.
-            sample: which sample of the batch to draw.
-            scale: pixels per value; chosen so that small maps can be seen when None.
+            **options: those of `image()`, without `channels` and `numbers`; in grey unless
+                told, which reads back as values.
         """
         folder = Path(folder)
+        scale, colours = options.get("scale"), options.get("colours", "grey")
+        look = looks.Look(None, scale, colours, options.get("ranges", "channel"))
+        if colours == "pca":
+            raise ValueError("colours='pca' is one picture of all channels: save() writes it")
+        planes = self.planes(options.get("sample", 0), options.get("layout"), options.get("query"))
+        whole, palette = looks.drawn(planes, look)
         folder.mkdir(parents=True, exist_ok=True)
-        whole = self.mosaic(sample=sample)
         paths = [folder / f"channel_{number}.png" for number in whole.channels]
         for number, path in zip(whole.channels, paths, strict=True):
-            rendering.pick(whole, [number]).image(scale).save(path)
+            rendering.pick(whole, [number]).image(scale, palette).save(path)
         return paths
 
     def mosaic(
@@ -94,27 +141,90 @@ class DrawnTensor(RecordedTensor):
             UnsupportedTensor: the map has no axes to draw.
             IndexError: there is no such sample or channel.
         """
-        planes = self._planes(sample)
+        planes = self.planes(sample)
+        with self._naming_itself():
+            return rendering.render_channels(planes.pictures, channels, like)
+
+    @contextmanager
+    def _naming_itself(self) -> Iterator[None]:
+        """Say in an error about channels whose they are."""
         try:
-            return rendering.render_channels(planes, channels, like)
+            yield
         except IndexError as error:
             reason = str(error)
+        else:
+            return
         raise IndexError(f"{self.place.title}: {reason}.")
 
-    def _planes(self, sample: int) -> npt.NDArray[Any]:
-        """Return one sample as an array (channels, rows, columns)."""
-        one = self.take(sample)
-        if one.tensor.is_complex():
-            kind, planes = "complex values", None
-        else:
-            kind, planes = f"shape {self.shape}", layouts.planes(_drawable(one), one.layout or "")
-        if planes is None:
-            raise UnsupportedTensor(
-                f"{self.place.title} has {kind}: there is no picture of it.\n"
-                "A picture needs an axis of channels and one or two of positions. Declare them "
-                'when you capture, such as layout="NHWC", or compare the numbers.'
+    def planes(
+        self, sample: int = 0, layout: str | None = None, query: int | None = None
+    ) -> Planes:
+        """Return what is drawn of one sample; arguments and errors are those of `image()`."""
+        self.require_values()
+        if self.tensor.is_complex():
+            raise self._no_picture("complex values")
+        axes, declared = self._reading(layout)
+        grid = self._grid(axes, declared, query)
+        self._require_query(axes, query)
+        found = lay_out(_drawable(self._one(sample, axes)), axes, grid, query)
+        if found is None:
+            raise self._no_picture(f"shape {self.shape}")
+        return found
+
+    def _no_picture(self, kind: str) -> UnsupportedTensor:
+        return UnsupportedTensor(
+            f"{self.place.title} has {kind}: there is no picture of it.\n"
+            "A picture needs an axis of channels, or one to three of positions. Declare them "
+            'when you capture, such as layout="NHWC", or compare the numbers.'
+        )
+
+    def _reading(self, layout: str | None) -> tuple[str, str]:
+        """Return the letters of the axes, and the layout that they come from."""
+        declared = self.declared if layout is None else layout
+        if declared is None:
+            guess = self.guess or ""
+            self._require_one_reading(guess)
+            return guess, guess
+        reason = layouts.slip(declared)
+        if reason:
+            raise CaptureError(f"image(layout={declared!r}): {reason}.")
+        return self.axes(declared), declared
+
+    def _require_one_reading(self, guess: str) -> None:
+        others = layouts.others(self.families, self.shape)
+        if not others or self.is_attention or self.place.layer.sequence_first:
+            return
+        spelled = {f'layout="{one}"': one for one in (guess, *others)}
+        choices = [
+            f"  {spelling:<15}  {layouts.describe(one, self.shape)}"
+            for spelling, one in spelled.items()
+        ]
+        raise CaptureError(
+            f"{self.place.title} has shape {self.shape}, which can be read in several ways:\n"
+            + "\n".join(choices)
+            + "\nSay which one is meant when you capture, or in image(layout=...)."
+        )
+
+    def _grid(self, axes: str, declared: str, query: int | None) -> Grid | None:
+        letter = "L" if query is None else "K"
+        if letter not in axes:
+            return None
+        grid, reason = layouts.grid(declared, self.shape[axes.index(letter)])
+        if reason:
+            raise CaptureError(f"{self.place.title} has shape {self.shape}: {reason}.")
+        return grid
+
+    def _require_query(self, axes: str, query: int | None) -> None:
+        if query is None:
+            return
+        if "Q" not in axes:
+            raise CaptureError(
+                f"{self.place.title} has layout {axes!r}, which has no queries.\n"
+                'query= is for weights of attention, with a layout such as "NCQK".'
             )
-        return planes
+        count = self.shape[axes.index("Q")]
+        if not 0 <= query < count:
+            raise IndexError(f"{self.place.title} has no query {query}: it has {count}, from 0.")
 
     def take(self, sample: int | None) -> Self:
         """Return this map with one sample of its batch; the whole map for None.
@@ -124,8 +234,13 @@ class DrawnTensor(RecordedTensor):
             IndexError: there is no such sample.
         """
         layout = self.layout
-        axis = layout.find("N") if layout is not None else min(len(self.shape), 1) - 1
-        if sample is None or (axis < 0 and sample == 0):
+        if layout is None:
+            layout = "N" if self.shape else ""
+        return self if sample is None else self._one(sample, layout)
+
+    def _one(self, sample: int, axes: str) -> Self:
+        axis = axes.find("N")
+        if axis < 0 and sample == 0:
             return self
         count = self.shape[axis] if axis >= 0 else 1
         if not 0 <= sample < count:
@@ -135,10 +250,12 @@ class DrawnTensor(RecordedTensor):
 
     def _repr_png_(self) -> bytes | None:
         """Show the picture in a notebook; nothing for a map that has none."""
+        file = io.BytesIO()
         try:
-            return rendering.encode(self.mosaic())
-        except (UnsupportedTensor, CaptureError, IndexError):
+            self.image().save(file, "PNG")
+        except (FeatureMapsError, IndexError):
             return None
+        return file.getvalue()
 
 
 def _drawable(one: RecordedTensor) -> npt.NDArray[Any]:

@@ -7,10 +7,14 @@ loaded into every run of its environment.
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from pytest_featuremaps.invocation import TOLERANCE, accept_command, run_tolerance
 
 if TYPE_CHECKING:
     from pytest_featuremaps.extensions import Verdict
@@ -22,6 +26,8 @@ MAPS = "feature_maps"
 SNAPSHOT = "feature_snapshot"
 SHAPES = "shapes_only"
 MODEL = "featuremaps_model"
+OUTPUT = "featuremaps_output"
+REPORT = "featuremaps_report"
 
 # A report holds the numbers of this many maps: taking and sending them costs time.
 _MOST_MAPS = 50
@@ -96,6 +102,7 @@ _FILES: pytest.StashKey[dict[str, tuple[str, str]]] = pytest.StashKey()
 _ALIKE: pytest.StashKey[dict[str, set[str]]] = pytest.StashKey()
 _CLAIMED: pytest.StashKey[Claims] = pytest.StashKey()
 _FAILURES: pytest.StashKey[list[Verdict]] = pytest.StashKey()
+_AGREEMENTS: pytest.StashKey[list[str]] = pytest.StashKey()
 
 
 @pytest.fixture
@@ -143,26 +150,58 @@ def feature_snapshot(request: pytest.FixtureRequest) -> FeatureSnapshot:
         assert feature_maps["small_model.conv2"] == feature_snapshot
     """
     from pytest_featuremaps.rehearsing import rehearsal_of
-    from pytest_featuremaps.snapshots import Claims, FeatureSnapshot
+    from pytest_featuremaps.snapshots import Claims, FeatureSnapshot, Run
 
     snapshot = _syrupy_snapshot(request)
     _check_case(request.node)
     files = request.config.stash.setdefault(_FILES, {})
     claims = Claims(files, request.node.nodeid)
-    baseline = FeatureSnapshot(snapshot, claims, rehearsal=rehearsal_of(request.config))
+    tolerance, source = run_tolerance(request.config)
+    run = Run(
+        accept=accept_command(request.config, request.node.nodeid),
+        updates=request.config.getoption("update_snapshots"),
+        tolerance=tolerance,
+        source=source,
+        rehearsal=rehearsal_of(request.config),
+    )
+    baseline = FeatureSnapshot(snapshot, claims, run)
     request.node.stash[_CLAIMED] = claims
     request.node.stash[_FAILURES] = baseline.failures
+    request.node.stash[_AGREEMENTS] = baseline.agreements
     return baseline
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the ini option that names the model's fixture, and the command line's options."""
+    """Add the ini options and the options of the command line."""
     parser.addini(
         MODEL,
         "The fixture that gives the model under test, for capture marks without model=.",
         default="model",
     )
-    group = parser.getgroup("featuremaps")
+    parser.addini(
+        TOLERANCE,
+        "How much feature maps may differ from their baselines: exact, cpu, gpu, half, or a "
+        "relative L2 change. By default it follows from the dtype and the device of each map.",
+    )
+    group = parser.getgroup("featuremaps", "feature maps of PyTorch models")
+    group.addoption(
+        "--featuremaps-output",
+        dest=OUTPUT,
+        metavar="DIR",
+        help="Where failed comparisons leave pictures and numbers to review; "
+        ".featuremaps at the root directory by default.",
+    )
+    group.addoption(
+        "--featuremaps-report",
+        dest=REPORT,
+        metavar="FILE.html",
+        help="Write what waits for review as one page, which needs no network.",
+    )
+    group.addoption(
+        "--featuremaps-tolerance",
+        metavar="TOLERANCE",
+        help=f"The same for one run, instead of {TOLERANCE}.",
+    )
     group.addoption(
         "--featuremaps-noise",
         action="store_true",
@@ -175,6 +214,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the mark; where baselines are updated, guard those that are not asked for."""
     config.addinivalue_line("markers", _MARK_HELP)
+    snapshots = config.getoption("snapshot_dirname", default="__snapshots__")
+    if snapshots in _output(config).parts:
+        raise pytest.UsageError(
+            f"--featuremaps-output={config.getoption(OUTPUT)} is inside {snapshots}, which holds "
+            "baselines: choose a folder elsewhere"
+        )
+    _check_tolerance(config)
     if config.getoption("featuremaps_noise"):
         from pytest_featuremaps.rehearsing import rehearse
 
@@ -190,6 +236,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Set `feature_maps` up right after the models; mark tests with a baseline for syrupy."""
     for item in items:
         _order_fixtures(item)
+    _sweep_results(config, items)
     if any(line.startswith("syrupy_snapshot") for line in config.getini("markers")):
         for item in items:
             if SNAPSHOT in _fixture_names(item):
@@ -292,15 +339,28 @@ def pytest_runtest_makereport(
         from pytest_featuremaps.recapping import attach
 
         attach(report, failures)
-    while report.failed and failures:
-        verdict = failures.pop(0)
-        report.sections.append((f"feature baseline {verdict.title}", "\n".join(verdict.story)))
+    if _FAILURES in item.stash:
+        _leave_results(item, report)
     return report
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the page of what waits for review, once all workers are done."""
+    config = session.config
+    asked = config.getoption(REPORT)
+    if asked and not hasattr(config, "workerinput"):
+        from pytest_featuremaps.review import folder, page
+
+        path = config.invocation_params.dir / asked
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.write_whole(path, page.render(folder.read(_output(config)), _unused(config)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Sum failed baselines up: how many maps changed, where first, and what to type next."""
-    if hasattr(terminalreporter.config, "workerinput"):  # nobody sees what a worker writes
+    config = terminalreporter.config
+    if hasattr(config, "workerinput"):  # nobody sees what a worker writes
         return
     # A test that failed, then passed when it ran again, is under another name.
     kinds = ("failed", "error")
@@ -311,6 +371,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter,
             [one for kind in kinds for one in terminalreporter.stats.get(kind, [])],
         )
+    asked = config.getoption(REPORT)
+    if asked:
+        path = config.invocation_params.dir / asked
+        terminalreporter.write_line(f"feature maps to review: {path}")
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
@@ -328,6 +392,19 @@ def _deselect_without_baseline(config: pytest.Config, items: list[pytest.Item]) 
     items[:] = [item for item in items if SNAPSHOT in _fixture_names(item)]
     if others:
         config.hook.pytest_deselected(items=others)
+
+
+def _check_tolerance(config: pytest.Config) -> None:
+    tolerance, source = run_tolerance(config)
+    if tolerance is None:
+        return
+    from pytest_featuremaps.errors import FeatureMapsError
+    from pytest_featuremaps.tolerances import asked_for
+
+    try:
+        asked_for(tolerance)
+    except FeatureMapsError as error:
+        raise pytest.UsageError(f"{source}: {error}") from None
 
 
 def _with_values() -> Generator[None, object, object]:
@@ -363,6 +440,50 @@ def _write_properties(item: pytest.Item, recording: Recording, *, measure: bool)
         *kept,
         *properties(recording, most=_MOST_MAPS, measure=measure),
     ]
+
+
+def _leave_results(item: pytest.Item, report: pytest.TestReport) -> None:
+    """Tell the story of each failed comparison, and keep what it leaves until it is decided."""
+    from pytest_featuremaps import results
+
+    failures, agreements = item.stash[_FAILURES], item.stash[_AGREEMENTS]
+    place = _output(item.config), item.config.rootpath, item.nodeid
+    passed = report.when == "call" and (report.passed or hasattr(report, "wasxfail"))
+    results.settle(*place, agreements, passed=passed)
+    agreements.clear()
+    if report.failed and failures:
+        for verdict in failures:
+            story = "\n".join(verdict.story)
+            report.sections.append((f"feature baseline {verdict.title}", story))
+        left = results.keep(*place, failures)
+        report.sections.append(("feature maps to review", "\n".join(left)))
+        failures.clear()
+
+
+def _unused(config: pytest.Config) -> list[str]:
+    """Return the baselines of ours that syrupy found no test to ask for."""
+    report = getattr(getattr(config, "_syrupy", None), "report", None)
+    locations = [Path(one.location) for one in getattr(report, "unused", ())]
+    ours = [path for path in locations if path.suffix in {".jsonl", ".png"}]
+    return sorted(os.path.relpath(path, config.rootpath) for path in ours)
+
+
+def _sweep_results(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Take away what is left of tests that exist no more, where whole files were collected."""
+    output = _output(config)
+    in_part = config.option.collectonly or any("::" in argument for argument in config.args)
+    if output.is_dir() and not in_part:
+        from pytest_featuremaps.review import folder
+
+        files = {item.nodeid.partition("::")[0] for item in items}
+        tests = {item.nodeid for item in items if SNAPSHOT in _fixture_names(item)}
+        folder.sweep(output, config.rootpath, files, tests)
+
+
+def _output(config: pytest.Config) -> Path:
+    """Return the folder for what runs leave."""
+    asked = config.getoption(OUTPUT)
+    return config.invocation_params.dir / asked if asked else config.rootpath / ".featuremaps"
 
 
 def _fixture_names(item: pytest.Item) -> list[str]:

@@ -36,6 +36,7 @@ class Moment:
     maps: tuple[FeatureMap, ...]
     layers: Mapping[Where, Layer]
     demands: int
+    entered: Mapping[str, int]
 
 
 class Recording(FeatureMaps):
@@ -117,9 +118,9 @@ class Recording(FeatureMaps):
         self._labels.add(label)
         for one in resolved:
             self._calls.want(label, known, one, wish)
+        self._watch.probe(label, known, resolved if required else ())
         if required:
             self._demands += [(label, one) for one in resolved]
-            self._watch.probe(label, known, resolved)
         return self.of(label)
 
     def detach(self, name: str) -> None:
@@ -134,6 +135,8 @@ class Recording(FeatureMaps):
     def clear(self) -> None:
         """Forget what was recorded; calls are counted from 0 again. Hooks stay on."""
         self._log.replace([], {})
+        for entered in self._log.entered.values():
+            entered.calls.clear()
 
     def moment(self) -> Moment:
         """Return what is recorded now, to go back to with `rewind`."""
@@ -142,6 +145,7 @@ class Recording(FeatureMaps):
             tuple(self._log.maps),
             {where: replace(layer) for where, layer in layers.items()},
             len(self._demands),
+            {label: len(entered.calls) for label, entered in self._log.entered.items()},
         )
 
     def rewind(self, moment: Moment) -> None:
@@ -150,6 +154,8 @@ class Recording(FeatureMaps):
             self.detach(label)
         self._watch.remove(set(self._log.layers) - set(moment.layers))
         self._demands = self._demands[: moment.demands]
+        for label, entered in self._log.entered.items():
+            del entered.calls[moment.entered.get(label, 0) :]
         self._log.replace(moment.maps, {where: one.calls for where, one in moment.layers.items()})
         for where, layer in self._log.layers.items():
             before = moment.layers[where]
@@ -193,7 +199,9 @@ class Recording(FeatureMaps):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FeatureMaps:
         """Return the maps alone: a copy watches nothing, and can take no hook off."""
-        return FeatureMaps(Log(dict(self._log.layers), dict(self._log.paths), [*self._log.maps]))
+        return FeatureMaps(
+            Log(dict(self._log.layers), dict(self._log.paths), maps=[*self._log.maps])
+        )
 
     def _label(self, model: object, name: str | None) -> str:
         if self._closed:

@@ -124,6 +124,11 @@ def digest(tensor: torch.Tensor) -> str:
     return hasher.hexdigest()
 
 
+def digest_text(text: str) -> str:
+    """Hash a text, such as a list of digests, to 16 hexadecimal digits."""
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
 def estimate(a: Sketch, b: Sketch) -> float:
     """Estimate the relative L2 change between two tensors, ‖a − b‖ / √n / max(RMS a, RMS b).
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 import unicodedata
 import warnings
 from collections.abc import MutableMapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,29 @@ from pytest_featuremaps.extensions import (
 )
 from pytest_featuremaps.feature_map import FeatureMap
 from pytest_featuremaps.maps import FeatureMaps
+from pytest_featuremaps.renaming import Rename
 from pytest_featuremaps.tables import Table
 from pytest_featuremaps.tolerances import Tolerance, asked_for
 from pytest_featuremaps.wording import listed
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all comparisons of a test are made with.
+
+    Attributes:
+        accept: the command that records the test's baselines anew.
+        updates: whether this run does.
+        tolerance: the tolerance of the run, as it is written; None where there is none.
+        source: where that is written.
+        rehearsal: the other run by which this one measures its noise; None where there is none.
+    """
+
+    accept: str = "pytest --snapshot-update"
+    updates: bool = False
+    tolerance: str | None = None
+    source: str = ""
+    rehearsal: rerun.Rehearsal | None = None
 
 
 class Claims:
@@ -92,14 +111,16 @@ class FeatureSnapshot:
         self,
         snapshot: SnapshotAssertion,
         claims: Claims,
+        run: Run,
         options: Options | None = None,
-        rehearsal: rerun.Rehearsal | None = None,
     ) -> None:
         self._snapshot = snapshot
         self._claims = claims
-        self._rehearsal = rehearsal
-        self._options = options or Options()
+        self._run = run
+        usual = Options(tolerance=asked_for(run.tolerance), source=run.source)
+        self._options = options or usual
         self.failures: list[Verdict] = []
+        self.agreements: list[str] = []
 
     def __call__(
         self,
@@ -108,22 +129,32 @@ class FeatureSnapshot:
         tolerance: Tolerance | str | float | None = None,
         sample: int | None = None,
         channels: Sequence[int] | None = None,
+        rename: Rename | None = None,
     ) -> FeatureSnapshot:
         """Return the baseline for one comparison with options of its own.
 
         Args:
             name: tells this comparison from another one of the same kind in the same test.
             tolerance: a `Tolerance`, a relative L2 change, or the name of a profile:
-                `"exact"`, `"cpu"`, `"half"`, `"gpu"`. Chosen for each map from its dtype and
-                device when None.
+                `"exact"`, `"cpu"`, `"half"`, `"gpu"`. That of the run when None, which is
+                chosen for each map from its dtype and device unless it was told.
             sample: compare this sample of the batch only, so that the size of the batch does
                 not matter. A table compares the whole batch when None; a picture shows one
                 sample, the first when None.
             channels: which channels a picture shows; all of them when None.
+            rename: how keys in a table's baseline are called now, until it is updated: a
+                mapping of old keys or paths of layers, with all below them, to new ones, a
+                pair of a regular expression and its replacement, or a function from old key
+                to new.
         """
-        options = Options(name, asked_for(tolerance), sample, channels)
-        one = FeatureSnapshot(self._snapshot, self._claims, options, self._rehearsal)
-        one.failures = self.failures
+        asked, source = (
+            (self._run.tolerance, self._run.source)
+            if tolerance is None
+            else (tolerance, "this comparison")
+        )
+        options = Options(name, asked_for(asked), source, sample, channels, rename)
+        one = FeatureSnapshot(self._snapshot, self._claims, self._run, options)
+        one.failures, one.agreements = self.failures, self.agreements
         return one
 
     def __eq__(self, other: object) -> bool:
@@ -136,6 +167,11 @@ class FeatureSnapshot:
             numbers = measuring.table(other, sample=self._options.sample)
             return self._compare(TableExtension, numbers, suffix, list(other.values()))
         if isinstance(other, FeatureMap):
+            if self._options.rename is not None:
+                raise BaselineError(
+                    "rename= is for a table. The file of a picture is named after its feature "
+                    "map: rename the file."
+                )
             line = measuring.line(other.key, other, sample=self._options.sample or 0)
             table = Table(measuring.environment(), (line,))
             return self._compare(PictureExtension, table, f"{suffix}[{other.key}]", [other])
@@ -151,20 +187,21 @@ class FeatureSnapshot:
     def _compare(
         self, kind: type[Extension], numbers: Table, suffix: str, maps: Sequence[FeatureMap]
     ) -> bool:
-        if self._rehearsal is not None:
+        if self._run.rehearsal is not None:
             location = self._snapshot.test_location
             # Not the file's name: the other run has no baselines here.
             name = f"{location.filepath}::{location.snapshot_name}{suffix}.{kind.file_extension}"
-            if self._rehearsal.here:
-                rerun.put(self._rehearsal.folder, name, tables.dump(numbers))
+            if self._run.rehearsal.here:
+                rerun.put(self._run.rehearsal.folder, name, tables.dump(numbers))
                 return True
-            numbers = self._with_noise(numbers, rerun.get(self._rehearsal.folder, name))
+            numbers = self._with_noise(numbers, rerun.get(self._run.rehearsal.folder, name))
         data = Picture(maps[0], numbers) if kind is PictureExtension else numbers
         snapshot = self._snapshot.use_extension(kind)
         location = snapshot.test_location
         extension: Any = snapshot.extension
         extension.options = self._options
-        extension.accept = f"pytest --snapshot-update {shlex.quote(location.nodeid)}"
+        extension.accept = self._run.accept
+        extension.updates = self._run.updates
         path = extension.get_location(test_location=location, index=suffix)
         self._claims.claim(path)
         if snapshot.update_snapshots or (
@@ -182,13 +219,16 @@ class FeatureSnapshot:
         result = snapshot.executions[len(snapshot.executions) - 1]
         if result.exception is not None:
             raise result.exception
-        if not equal and extension.verdict is not None:
+        if equal:
+            self.agreements.append(path)
+        elif extension.verdict is not None:
             self.failures.append(
                 replace(
                     extension.verdict,
                     location=path,
                     expected=extension.stored,
                     actual=result.asserted_data,
+                    name=self._options.name or "",
                 )
             )
         return bool(equal)

@@ -87,6 +87,13 @@ def asked_for(tolerance: Tolerance | str | float | None) -> Tolerance | str | No
     )
 
 
+def name_of(tolerance: Tolerance | str) -> str:
+    """Return a tolerance as it is told."""
+    if isinstance(tolerance, str):
+        return tolerance
+    return f"relative_l2={tolerance.relative_l2:g}"
+
+
 def resolve(asked: Tolerance | str | None, expected: Line, actual: Line) -> tuple[str, Tolerance]:
     """The tolerance of two maps of one dtype, and its name."""
     profiles = [profile_for(line.dtype, line.device) for line in (expected, actual)]
@@ -94,7 +101,7 @@ def resolve(asked: Tolerance | str | None, expected: Line, actual: Line) -> tupl
     if usual == "exact":
         return usual, PROFILES[usual]
     if isinstance(asked, Tolerance):
-        return f"relative_l2={asked.relative_l2:g}", asked
+        return name_of(asked), asked
     name = asked or usual
     if name == "half":
         name = "bfloat16" if usual == "bfloat16" else "float16"

@@ -99,13 +99,43 @@ class RecordedTensor:
         Raises:
             CaptureError: the declared layout does not fit the shape.
         """
-        declared = self.place.layer.layout
-        if declared is None:
-            return layouts.guess(self.families, len(self.shape))
-        reason = layouts.misfit(declared, len(self.shape))
+        declared = self.declared
+        return self.guess if declared is None else self.axes(declared)
+
+    @property
+    def declared(self) -> str | None:
+        """The layout as it was declared, with its grid of patches; None where none was."""
+        layout = self.place.layer.layout
+        return layouts.for_attention(layout) if self.is_attention else layout
+
+    @property
+    def guess(self) -> str | None:
+        """What the module's type says of the axes; None where nothing is known."""
+        return layouts.guess(self.families, len(self.shape), **self._known())
+
+    def axes(self, layout: str) -> str:
+        """Return the letters of a layout that was declared for this map, one for each axis.
+
+        Raises:
+            CaptureError: it does not fit the shape.
+        """
+        reason = layouts.misfit(layout, len(self.shape))
         if reason:
             raise CaptureError(f"{self.place.title} has shape {self.shape}: {reason}.")
-        return declared
+        return layouts.axes(layout, len(self.shape), **self._known())
+
+    def _known(self) -> dict[str, bool]:
+        state = layouts.is_state(self.families, self.place.leaf)
+        return {
+            "sequence_first": self.place.layer.sequence_first or state,
+            "attention": self.is_attention,
+        }
+
+    @property
+    def is_attention(self) -> bool:
+        """Whether these are known to be weights of attention: who looks at whom."""
+        given = layouts.gives_attention(self.families, self.place.leaf)
+        return given or self.place.part == "attention"
 
     @property
     def families(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from torch import nn
 
+from pytest_featuremaps.entering import Entered
 from pytest_featuremaps.hooks import Hooks, Probe, remove_all, sweep
 from pytest_featuremaps.keys import Layer, Where
 from pytest_featuremaps.log import Log
@@ -70,7 +71,7 @@ class Watch:
         """Return the layer of a module, as rich as this wish and those before it ask."""
         before = self._log.layers.get((label, path))
         if before:
-            joined = wish.joined(before)
+            joined = wish.joined(before, before.name)
             return replace(before, **{name: getattr(joined, name) for name in _ASKED})
         kind = type(module)
         if kind not in families:
@@ -86,6 +87,7 @@ class Watch:
             wish.channels,
             wish.layout,
             families=families[kind],
+            sequence_first=_is_sequence_first(module),
             weights=weights_of(module),
         )
 
@@ -100,17 +102,19 @@ class Watch:
         self._log.replace(kept, {where: one.calls for where, one in self._log.layers.items()})
 
     def probe(self, label: str, known: Survey, resolved: Sequence[Resolved]) -> None:
-        """Watch whether the model and the owners of exact targets run, to tell why one did not."""
-        for one in resolved:
-            for path in {ROOT, owner(known, one.paths[0])} if one.exact else {ROOT}:
-                if (label, path) not in self._probes:
-                    self._probes[label, path] = Probe(known.modules[path])
+        """Watch the model, and whether the owners of exact targets run, to tell why one did not."""
+        owners = {owner(known, one.paths[0]) for one in resolved if one.exact}
+        for path in {ROOT, *owners}:
+            if (label, path) not in self._probes:
+                entered = self._log.entered.setdefault(label, Entered()) if path == ROOT else None
+                self._probes[label, path] = Probe(known.modules[path], entered)
 
     def forget(self, label: str) -> None:
         """Take every hook and probe off one model."""
         self.remove({where for where in self._log.layers if where[0] == label})
         for where in [where for where in self._probes if where[0] == label]:
             self._probes.pop(where).remove()
+        self._log.entered.pop(label, None)
 
     def ran(self, label: str) -> set[str]:
         """Return the paths of the probed modules of a model that ran."""
@@ -128,3 +132,10 @@ class Watch:
                 everything.callback(sweep, model)
             everything.callback(remove_all, [*self._hooks.values(), *self._probes.values()])
         self._hooks.clear()
+
+
+def _is_sequence_first(module: nn.Module) -> bool:
+    # Asked of what is there, not by name: a module takes long to say that it has no such part.
+    # A Transformer's layer leaves it to the attention in it.
+    asked = vars(module)["_modules"].get("self_attn", module)
+    return asked is not None and vars(asked).get("batch_first") is False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +10,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from pytest_featuremaps.errors import UnsupportedTensor
-from pytest_featuremaps.sketch import digest
+from pytest_featuremaps.sketch import digest, digest_text
 
 
 def weights_of(module: nn.Module) -> Callable[[], str | None]:
@@ -44,4 +43,4 @@ def _weights(module: weakref.ref[nn.Module], versions: int) -> str | None:
         text = " ".join(f"{name} {tuple(one.shape)} {digest(one)}" for name, one in state)
     except UnsupportedTensor:
         return None
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest() if state else None
+    return digest_text(text) if state else None

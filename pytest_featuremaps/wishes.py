@@ -33,21 +33,21 @@ class Wish:
         if reason:
             raise CaptureError(f"capture(layout={self.layout!r}): {reason}.")
 
-    def joined(self, layer: Layer) -> Wish:
-        """Return this wish with what was asked of the layer before: the richer of the two.
+    def joined(self, before: Wish | Layer, name: str) -> Wish:
+        """Return this wish with what was asked before of a layer: the richer of the two.
 
         Raises:
             CaptureError: two layouts are declared.
         """
-        if self.layout and layer.layout and self.layout != layer.layout:
+        if self.layout and before.layout and self.layout != before.layout:
             raise CaptureError(
-                f"{layer.name!r} is captured with layout={layer.layout!r} and with "
+                f"{name!r} is captured with layout={before.layout!r} and with "
                 f"layout={self.layout!r}."
             )
         return Wish(
-            KEEPS[min(KEEPS.index(self.keep), KEEPS.index(layer.keep))],
-            self.inputs or layer.inputs,
-            self.grads or layer.grads,
-            self.channels or layer.channels,
-            self.layout or layer.layout,
+            KEEPS[min(KEEPS.index(self.keep), KEEPS.index(before.keep))],
+            self.inputs or before.inputs,
+            self.grads or before.grads,
+            self.channels or before.channels,
+            self.layout or before.layout,
         )

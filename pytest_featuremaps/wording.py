@@ -20,10 +20,7 @@ def plain(name: str, width: int = 160) -> str:
 
     The middle of a very long one is left out.
     """
-    shown = "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-        for char in name
-    )
+    shown = printable(name)
     if len(shown) <= width:
         return shown
     return f"{shown[: width // 2]}…{shown[-(width // 2 - 1) :]}"
@@ -34,3 +31,11 @@ def listed(names: Iterable[str], *, most: int = 20, nothing: str = "none") -> st
     ordered = sorted(names, key=natural)
     more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
     return (", ".join(map(plain, ordered[:most])) or nothing) + more
+
+
+def printable(text: str) -> str:
+    """Return a text from outside without what a terminal would obey."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_featuremaps.baseline import compare, merge, narrowest
+from pytest_featuremaps.baseline import compare, merge
 from pytest_featuremaps.errors import FeatureMapsError
+from pytest_featuremaps.judging import narrowest
 from pytest_featuremaps.tables import BUCKETS, INPUTS, BadBaseline, Line, Table, dump, load
 from pytest_featuremaps.tolerances import PROFILES, Tolerance, estimate, profile_for
 
@@ -708,21 +709,25 @@ def test_another_order_is_told_and_passes():
 
 
 def test_a_renamed_map_is_recognised_by_its_values():
-    before = table(line("a", values=wave(9)), line("b", values=wave(9, shift=1)))
+    before = table(
+        line("a", values=wave(9), weights=None), line("b", values=wave(9, shift=1), weights=None)
+    )
     after = table(
-        line("x.a", values=wave(9) * (1 + 1e-6)),
-        line("x.b", values=wave(9, shift=2)),
-        line("x.c", values=wave(9), module_type="ReLU"),
+        line("y", values=wave(9) * (1 + 1e-6), weights=None),
+        line("z", values=wave(9, shift=2), weights=None),
+        line("c", values=wave(9), module_type="ReLU"),
     )
 
     comparison = compare(before, after)
 
-    assert comparison.renamed == (("a", "x.a"),)
+    assert comparison.renamed == (("a", "y"),)
     assert not comparison
+    entry = comparison.entries[0]
+    assert (entry.key, entry.kind, entry.partner) == ("y", "renamed", "a")
 
 
 def test_maps_without_values_are_never_called_renamed():
-    before = replace(line("a"), stats={}, sketch=None, digest=None)
+    before = replace(line("a"), stats={}, sketch=None, digest=None, weights=None)
 
     assert compare(table(before), table(replace(before, key="b"))).renamed == ()
 

@@ -28,7 +28,7 @@ def watch(model, wants=lambda path, op, inside: not inside):
     paths = {id(module): path or "." for path, module in model.named_modules()}
     made, values = [], []
 
-    def record(path, op, output):
+    def record(path, op, output, taken):
         made.append(f"{path.removeprefix('.')}.{op}()")
         values.append(output)
 
@@ -553,7 +553,7 @@ def test_what_the_recorder_computes_is_never_a_call(x):
     paths = {id(one): path or "." for path, one in model.named_modules()}
     made = []
 
-    def record(path, op, output):
+    def record(path, op, output, taken):
         made.append(op)
         output.clone().mean().sin()
 

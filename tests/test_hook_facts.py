@@ -576,7 +576,7 @@ def test_a_gradient_that_did_not_come_is_told(block):
     ]
 
 
-def test_a_functional_call_has_a_value_only():
+def test_a_functional_call_has_values_and_no_gradient():
     """F13: what the options of a mark cannot give is told where it is asked for."""
 
     class Adds(nn.Module):
@@ -585,15 +585,11 @@ def test_a_functional_call_has_a_value_only():
 
     with capture(model := Adds(), "add()", inputs=True, grads=True) as maps:
         model(X)
-    with pytest.raises(CaptureError) as caught:
-        _ = maps["add()"].inputs
-    assert text(caught)[1] == (
-        "It is a functional call, of which only the value is recorded; its inputs are not."
-    )
+    assert torch.equal(maps["add()"].inputs[0].tensor, X)
     with pytest.raises(CaptureError) as caught:
         _ = maps["add()"].grad
     assert text(caught)[1] == (
-        "It is a functional call, of which only the value is recorded; its gradient is not."
+        "It is a functional call, of which values and inputs are recorded; its gradient is not."
     )
 
 

@@ -18,13 +18,17 @@ ROOMS = {
         "recording",
         "fake",
         "snapshots",
+        "live",
         "feature_map",
         "maps",
         "tolerances",
         "errors",
     },
+    "__main__": {"cli"},
     "plugin": {
         "pytest",
+        "results",
+        "review",
         "recording",
         "fake",
         "snapshots",
@@ -34,12 +38,26 @@ ROOMS = {
         "cleaning",
         "rehearsing",
         "recapping",
+        "invocation",
+        "tolerances",
         "errors",
     },
     "cleaning": {"pytest"},
     "rehearsing": {"pytest", "rerun"},
     "recapping": {"pytest", "extensions", "recap"},
     "recap": {"extensions"},
+    "invocation": {"pytest"},
+    "cli": {"review", *FOUNDATION},
+    "results": {
+        "extensions",
+        "review",
+        "story",
+        "phrases",
+        "baseline",
+        "judging",
+        "tables",
+        "rendering",
+    },
     "snapshots": {
         "syrupy",
         "extensions",
@@ -48,8 +66,21 @@ ROOMS = {
         "feature_map",
         "noise",
         "rerun",
+        "renaming",
         "tolerances",
         "tables",
+        *FOUNDATION,
+    },
+    "live": {
+        "baseline",
+        "judging",
+        "measuring",
+        "maps",
+        "phrases",
+        "renaming",
+        "story",
+        "tables",
+        "tolerances",
         *FOUNDATION,
     },
     "extensions": {
@@ -57,6 +88,7 @@ ROOMS = {
         "feature_map",
         "story",
         "baseline",
+        "renaming",
         "tolerances",
         "tables",
         "rendering",
@@ -83,6 +115,7 @@ ROOMS = {
         "torch",
         "models",
         "hooks",
+        "entering",
         "silence",
         "log",
         "weights",
@@ -107,13 +140,25 @@ ROOMS = {
         "paths",
         *FOUNDATION,
     },
-    "hooks": {"torch", "log", "feature_map", "keeping", "keys", "leaves", "layouts", "paths"},
+    "hooks": {
+        "torch",
+        "log",
+        "entering",
+        "feature_map",
+        "keeping",
+        "keys",
+        "leaves",
+        "layouts",
+        "paths",
+    },
     "functional": {"torch"},
     "silence": {"torch", "targets", "keys", "paths"},
     "models": {"torch", "paths"},
-    "measuring": {"torch", "feature_map", "sketch", "stats", "tables"},
+    "measuring": {"torch", "maps", "feature_map", "sketch", "stats", "tables", "errors"},
     "maps": {
         "targets",
+        "sheets",
+        "looks",
         "summaries",
         "checkup",
         "feature_map",
@@ -125,15 +170,18 @@ ROOMS = {
         "paths",
         *FOUNDATION,
     },
-    "log": {"feature_map", "keys", "paths"},
+    "log": {"entering", "feature_map", "keys", "paths"},
+    "entering": {"torch", "leaves", "sketch", "errors"},
     "weights": {"torch", "sketch", "errors"},
     "wishes": {"keys", "layouts", "errors"},
+    "sheets": {"PIL", "feature_map", "looks", "planes", "rendering", "errors"},
     "summaries": {"feature_map", "contracts", *FOUNDATION},
     "checkup": {"torch", "feature_map", "health", "vitals", "stats", "errors"},
     "targets": {"torch", "paths", *FOUNDATION},
     "feature_map": {
         "torch",
         "pictures",
+        "attention",
         "bounds",
         "contracts",
         "grammar",
@@ -142,7 +190,19 @@ ROOMS = {
         "leaves",
         *FOUNDATION,
     },
-    "pictures": {"numpy", "values", "keeping", "layouts", "rendering", "chunks", "errors"},
+    "pictures": {
+        "numpy",
+        "values",
+        "looks",
+        "keeping",
+        "layouts",
+        "planes",
+        "grids",
+        "rendering",
+        "chunks",
+        "errors",
+    },
+    "looks": {"numpy", "PIL", "planes", "components", "rendering"},
     "values": {"keeping", "keys", "layouts", "stats", "chunks", "errors", *NUMBERS},
     "keeping": {"torch", "keys", "reducing", "sketch", "stats", "chunks", "errors"},
     "keys": {"leaves", "wording"},
@@ -153,9 +213,16 @@ ROOMS = {
     "vitals": {"stats"},
     "bounds": {"stats", "wording"},
     "contracts": {"shapes", "grammar", "wording", "errors"},
-    "story": {"baseline", "tolerances", "tables"},
-    "baseline": {"tolerances", "tables", "errors"},
     "noise": {"tolerances", "tables"},
+    "story": {"phrases", "structure", "baseline", "judging", "tolerances", "tables"},
+    "phrases": {"baseline", "judging", "tables"},
+    "structure": {"baseline", "naming"},
+    "review": {"tables", *FOUNDATION},
+    "baseline": {"judging", "alignment", "renaming", "tolerances", "tables", "errors"},
+    "judging": {"tolerances", "tables"},
+    "alignment": {"naming", "tolerances", "tables"},
+    "renaming": {"errors", "wording"},
+    "naming": set(),
     "tolerances": {"tables", "errors"},
     "tables": {"errors"},
     "reducing": {"stats", "sketch", "folding", "chunks", "errors", *NUMBERS},
@@ -165,7 +232,11 @@ ROOMS = {
     "chunks": {"errors", *NUMBERS},
     "shapes": {"grammar", "errors"},
     "grammar": {"errors", "wording"},
-    "layouts": {"numpy"},
+    "attention": {"torch"},
+    "layouts": {"grids"},
+    "planes": {"numpy", "grids"},
+    "grids": set(),
+    "components": {"numpy"},
     "rendering": {"numpy", "PIL", "errors"},
     "comparing": {"numpy"},
     "rerun": set(),
@@ -173,7 +244,7 @@ ROOMS = {
     "wording": set(),
     "filenames": set(),
 }
-TYPES_ONLY = {"pictures": {"PIL"}}
+TYPES_ONLY = {"pictures": {"PIL"}, "maps": {"PIL"}}
 
 
 def rooms():
@@ -285,6 +356,20 @@ def test_importing_the_package_loads_nothing_heavy(pytester):
     )
     result = pytester.runpython(pytester.path / "check.py")
     assert result.outlines == ["[]", "True"]
+
+
+def test_the_console_script_loads_nothing_heavy(pytester):
+    pytester.makepyfile(
+        check=f"""
+        import sys
+        from pytest_featuremaps import cli
+        cli.main(["list"])
+        cli.main(["report"])
+        print([name for name in (*{HEAVY}, "pytest") if name in sys.modules])
+        """
+    )
+    result = pytester.runpython(pytester.path / "check.py")
+    assert result.outlines == ["Nothing waits for review.", "featuremaps.html", "[]"]
 
 
 def test_the_plugin_is_found_by_its_entry_point(pytester):

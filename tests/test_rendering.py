@@ -821,7 +821,7 @@ def test_only_changed_tiles_are_framed():
 def test_the_legend_explains_the_colours_that_are_there():
     assert explained(drawn(100), drawn(100)) == []
     assert explained(drawn(DEAD), drawn(NAN)) == ["dead", "NaN", "another mark"]
-    assert explained(drawn(PLUS_INF), drawn(MINUS_INF)) == ["+Inf", "−Inf", "another mark"]
+    assert explained(drawn(PLUS_INF), drawn(MINUS_INF)) == ["+Inf", "-Inf", "another mark"]
     assert explained(drawn(LOWEST), drawn(15)) == ["below the baseline's range", "fell"]
     assert explained(drawn(HIGHEST), drawn(231)) == ["above the baseline's range", "rose"]
 

@@ -394,7 +394,7 @@ def test_errors_of_a_comparison_are_raised(project):
 
         @pytest.mark.capture(".")
         def test_vector(feature_maps, feature_snapshot):
-            net = nn.Linear(4, 3)
+            net = nn.Flatten(0)
             feature_maps.attach(net, ".", name="net")
             net(torch.ones(2, 4))
             with pytest.raises(UnsupportedTensor, match="there is no picture of it"):

@@ -33,6 +33,12 @@ def test_typed(
     proposal: str = feature_maps.summary(as_specs=True)
     assert proposal
     picture: Image.Image = one.image(channels=range(sizes["C"]))
+    picture = one.image(colours="pca", scale=2, layout="NCHW")
+    one.save("conv1.png", channels=[0, 1], ranges="layer", numbers=False)
+    one.save_channels("channels", colours="diverging", query=None)
+    page: Image.Image = feature_maps.sheet(most=8, colours="ramp")
+    weights: FeatureMap = feature_maps["scaled_dot_product_attention()"].attention()
+    assert page.size >= weights.image(query=0, layout="tokens:1+14x14").size
     values: npt.NDArray[np.float32] = one.numpy()
     assert picture.size[0] >= values.shape[-1]
     assert one == feature_snapshot

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from pytest_featuremaps.rendering.choosing import pick, render_channels
-from pytest_featuremaps.rendering.drawing import NOISE_FLOOR, render
+from pytest_featuremaps.rendering.choosing import pick, render_channels, render_coloured
+from pytest_featuremaps.rendering.colours import Colours, palette
+from pytest_featuremaps.rendering.drawing import NOISE_FLOOR, render, span
 from pytest_featuremaps.rendering.mosaic import (
     DEAD,
     GUTTER,
     HIGHEST,
     LEVELS,
     LOWEST,
+    MARK_COLOURS,
     MARKS_FROM,
     MIDDLE,
     MINUS_INF,
@@ -17,8 +19,10 @@ from pytest_featuremaps.rendering.mosaic import (
     PALETTE,
     PLUS_INF,
     Mosaic,
+    enlarged,
     grid,
 )
+from pytest_featuremaps.rendering.pages import Band, check_size, legend, numbered, page, stacked
 from pytest_featuremaps.rendering.panels import side_by_side
 from pytest_featuremaps.rendering.png import (
     MAX_BYTES,
@@ -37,6 +41,7 @@ __all__ = [
     "LEVELS",
     "LOWEST",
     "MARKS_FROM",
+    "MARK_COLOURS",
     "MAX_BYTES",
     "MAX_PIXELS",
     "MAX_TEXT",
@@ -47,13 +52,24 @@ __all__ = [
     "PALETTE",
     "PLUS_INF",
     "BadPicture",
+    "Band",
+    "Colours",
     "Mosaic",
     "PictureTooLarge",
+    "check_size",
     "decode",
     "encode",
+    "enlarged",
     "grid",
+    "legend",
+    "numbered",
+    "page",
+    "palette",
     "pick",
     "render",
     "render_channels",
+    "render_coloured",
     "side_by_side",
+    "span",
+    "stacked",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from pytest_featuremaps.rendering.drawing import render
+from pytest_featuremaps.rendering.drawing import render, span
 from pytest_featuremaps.rendering.mosaic import Mosaic
 
 
@@ -26,10 +26,7 @@ def render_channels(
     Raises:
         IndexError: there is no such channel.
     """
-    numbers = tuple(range(len(planes)) if channels is None else channels)
-    for number in numbers:
-        if not 0 <= number < len(planes):
-            raise IndexError(f"there is no channel {number}: it has {len(planes)}, from 0")
+    numbers = _numbers(planes, channels)
     if like is None or like.channels != numbers:
         return pick(render(planes), numbers)
     return render(
@@ -39,6 +36,28 @@ def render_channels(
         high=like.high,
         layer_max=like.layer_max,
     )
+
+
+def render_coloured(
+    planes: npt.NDArray[Any],
+    channels: Sequence[int] | None = None,
+    *,
+    centred: bool,
+    shared: bool,
+) -> Mosaic:
+    """Draw the channels of one sample for people to look at.
+
+    Args:
+        planes: all channels, (C, H, W).
+        channels: the numbers of those to draw; all of them when None.
+        centred: whether zero is in the middle of each range.
+        shared: whether all channels are drawn in one range.
+
+    Raises:
+        IndexError: there is no such channel.
+    """
+    low, high = span(planes, centred=centred, shared=shared)
+    return pick(render(planes, low=low, high=high), _numbers(planes, channels))
 
 
 def pick(mosaic: Mosaic, channels: Sequence[int]) -> Mosaic:
@@ -51,3 +70,11 @@ def pick(mosaic: Mosaic, channels: Sequence[int]) -> Mosaic:
         low=mosaic.low[chosen],
         high=mosaic.high[chosen],
     )
+
+
+def _numbers(planes: npt.NDArray[Any], channels: Sequence[int] | None) -> tuple[int, ...]:
+    numbers = tuple(range(len(planes)) if channels is None else channels)
+    for number in numbers:
+        if not 0 <= number < len(planes):
+            raise IndexError(f"there is no channel {number}: it has {len(planes)}, from 0")
+    return numbers

@@ -95,6 +95,28 @@ def render(
     return Mosaic(tiles, labels, drawn_low, drawn_high, largest)
 
 
+def span(
+    planes: npt.NDArray[Any], *, centred: bool = False, shared: bool = False
+) -> tuple[Floats, Floats]:
+    """Return the ranges to draw channels in, for `low` and `high` of `render`, (C,) each.
+
+    Args:
+        planes: One sample, (C, H, W), any real dtype.
+        centred: Whether zero is to be in the middle.
+        shared: Whether all channels are drawn in one range, that of the layer.
+    """
+    half, limit = _halved(planes)
+    low, high = _finite_range(half, np.abs(half) < limit)
+    if shared:
+        low[:], high[:] = np.fmin.reduce(low, initial=np.nan), np.fmax.reduce(high, initial=np.nan)
+    peaks = np.fmax(np.abs(low), np.abs(high))
+    if centred:
+        low, high = -peaks, peaks
+    low, high = _widened(low, high, float(np.fmax.reduce(peaks, initial=0.0)))
+    # A channel of zeros has no range: it is marked.
+    return np.where(peaks == 0, 0.0, low), np.where(peaks == 0, 0.0, high)
+
+
 def _halved(planes: npt.NDArray[Any]) -> tuple[Floats, float]:
     """Return half of every value, and half of what counts as infinite.
 

@@ -74,18 +74,19 @@ class Mosaic:
     high: Floats
     layer_max: float
 
-    def image(self, scale: int | None = None) -> Image.Image:
+    def image(self, scale: int | None = None, palette: bytes = PALETTE) -> Image.Image:
         """Return the mosaic as one palette image; a channel alone has no line around it.
 
         Args:
             scale: Pixels per value, enlarged without interpolation. None makes the longer side
                 about 512 pixels, and never shrinks.
+            palette: The colours of the indices.
 
         Raises:
             ValueError: If `scale` is below 1.
         """
         canvas = self.tiles[0] if len(self.tiles) == 1 else assemble(self.tiles)
-        image = indexed(canvas, PALETTE)
+        image = indexed(canvas, palette)
         return enlarged(image, max(1, 512 // max(image.size)) if scale is None else scale)
 
 
@@ -134,11 +135,16 @@ def indexed(canvas: Tiles, palette: bytes) -> Image.Image:
 
 def enlarged(image: Image.Image, scale: int) -> Image.Image:
     """Return an image with every pixel `scale` pixels wide and high."""
+    width, height = image.width * scale, image.height * scale
+    check_scale(scale, width, height)
+    return image.resize((width, height), Image.Resampling.NEAREST)
+
+
+def check_scale(scale: int, width: int, height: int) -> None:
+    """Refuse a scale that shrinks, or makes a picture that fills the memory."""
     if scale < 1:
         raise ValueError(f"scale is {scale}, but a picture is only ever enlarged: 1 or more")
-    width, height = image.width * scale, image.height * scale
     if width * height > _MOST_PIXELS:
         raise ValueError(
             f"scale is {scale}, which makes a picture of {width:,} by {height:,} pixels"
         )
-    return image.resize((width, height), Image.Resampling.NEAREST)

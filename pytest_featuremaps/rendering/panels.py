@@ -129,7 +129,7 @@ def _legend(expected: Mosaic, actual: Mosaic, difference: Tiles) -> list[tuple[_
         (DEAD in seen, MARK_COLOURS[DEAD], "dead"),
         (NAN in seen, MARK_COLOURS[NAN], "NaN"),
         (PLUS_INF in seen, MARK_COLOURS[PLUS_INF], "+Inf"),
-        (MINUS_INF in seen, MARK_COLOURS[MINUS_INF], "−Inf"),
+        (MINUS_INF in seen, MARK_COLOURS[MINUS_INF], "-Inf"),
         ((seen < LOWEST).any(), colour(0), "below the baseline's range"),
         (
             ((seen > HIGHEST) & (seen < LEVELS)).any(),

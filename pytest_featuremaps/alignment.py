@@ -1,0 +1,289 @@
+"""Which layer of one run is which layer of another, where names were shifted, changed or moved."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from pytest_featuremaps.naming import difference, first_call, renamings, shift, skeleton, split
+from pytest_featuremaps.tables import Line
+from pytest_featuremaps.tolerances import estimate
+
+Pair: TypeAlias = tuple[int, int]
+Token: TypeAlias = Callable[[Line], Hashable]
+Test: TypeAlias = Callable[[Line, Line], bool]
+
+_SAME: Final = 1e-3  # a relative L2 change that is another machine's rounding, not another layer
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The partners of two sequences of lines.
+
+    Attributes:
+        partners: the key on the other side of each key on the first side that has one.
+        moved: those keys of the other side whose partners stood in another order.
+    """
+
+    partners: dict[str, str]
+    moved: frozenset[str] = frozenset()
+
+
+def align(expected: Sequence[Line], actual: Sequence[Line]) -> Alignment:
+    """Pair the lines of two runs that stand for the same layer.
+
+    Lines that are surely the same are paired first, as far as they come in the same order:
+    those of the same weights, then of the same values, of the same key, and of names that are
+    alike; each time only between the pairs that were found before. What is left is paired in
+    any order. So a block that was put into the middle of a numbered container has no partner,
+    and what follows it keeps its own.
+
+    Source: the anchors are those of patience diff (B. Cohen): what is unique on both sides, and
+    of that the longest chain in the same order (M. Fredman, 1975). Time n log n in lines.
+    """
+    if _is_unchanged(expected, actual):
+        return Alignment({line.key: line.key for line in actual})
+    return _Aligning(expected, actual).run()
+
+
+def _is_unchanged(expected: Sequence[Line], actual: Sequence[Line]) -> bool:
+    return len(expected) == len(actual) and all(
+        a.key == b.key and a.weights == b.weights for a, b in zip(expected, actual, strict=True)
+    )
+
+
+class _Aligning:
+    """One alignment: a chain of pairs in order, refined step by step."""
+
+    def __init__(self, expected: Sequence[Line], actual: Sequence[Line]) -> None:
+        self._expected, self._actual = expected, actual
+        self._before = {line.key: place for place, line in enumerate(expected)}
+        self._after = {line.key: place for place, line in enumerate(actual)}
+        self._chain: list[Pair] = []
+        self._loose: list[Pair] = []
+
+    def run(self) -> Alignment:
+        self._refine(_weights, self._may_be, unique=True)
+        self._refine(_values, self._may_be, unique=True)
+        self._refine(_first_call, _always)
+        for alike in (_renumbered, _skeleton, _two_names, _one_name):
+            self._refine(alike, self._has_new_name)
+        self._refine(_form, self._is_renamed)
+        self._drop_unproved()
+        self._pair_in_any_order()
+        pairs = sorted([*self._chain, *self._loose])
+        keys = {self._expected[i].key: self._actual[j].key for i, j in pairs}
+        return Alignment(keys, frozenset(self._actual[j].key for _, j in self._moved(pairs)))
+
+    def _moved(self, pairs: Sequence[Pair]) -> set[Pair]:
+        """The pairs that stand in another order than the others; sooner those of other names."""
+        self._chain = _longest_chain(pair for pair in pairs if not self._names(pair))
+        column_of = dict(pairs)
+        self._between(
+            lambda rows, columns: (
+                (row, column_of[row]) for row in rows if column_of.get(row, -1) in columns
+            )
+        )
+        return set(pairs).difference(self._chain)
+
+    def _refine(self, token: Token, test: Test, *, unique: bool = False) -> None:
+        """Add to the chain, between its pairs, what has the same token."""
+        self._between(
+            lambda rows, columns: (
+                pair
+                for pair in self._matches(rows, columns, token, unique=unique)
+                if self._passes(pair, test)
+            )
+        )
+
+    def _between(self, find: Callable[[range, range], Iterable[Pair]]) -> None:
+        """Add to the chain what is found in each gap of it, as far as it comes in order."""
+        refined: list[Pair] = []
+        row, column = 0, 0
+        for stop in [*self._chain, (len(self._expected), len(self._actual))]:
+            if row < stop[0] and column < stop[1]:
+                refined += _longest_chain(find(range(row, stop[0]), range(column, stop[1])))
+            refined.append(stop)
+            row, column = stop[0] + 1, stop[1] + 1
+        self._chain = refined[:-1]
+
+    def _matches(
+        self, rows: Iterable[int], columns: Iterable[int], token: Token, *, unique: bool
+    ) -> Iterator[Pair]:
+        """The pairs of one token; of several lines each, in order, where they are as many."""
+        before = _by_token(self._expected, rows, token)
+        after = _by_token(self._actual, columns, token)
+        for shared, places in before.items():
+            others = after.get(shared, ())
+            if len(places) == len(others) and not (unique and len(places) > 1):
+                yield from zip(places, others, strict=True)
+
+    def _passes(self, pair: Pair, test: Test) -> bool:
+        return test(self._expected[pair[0]], self._actual[pair[1]])
+
+    def _may_be(self, expected: Line, actual: Line) -> bool:
+        """Whether contents may overrule names: not where both names stand on both sides.
+
+        Numbers of a container shift when a block comes or goes, so they do not count.
+        """
+        gone, new = expected.key not in self._after, actual.key not in self._before
+        return gone or new or skeleton(expected.key) == skeleton(actual.key)
+
+    def _has_new_name(self, expected: Line, actual: Line) -> bool:
+        gone, new = expected.key not in self._after, actual.key not in self._before
+        return (gone and new) or skeleton(expected.key) == skeleton(actual.key)
+
+    def _is_renamed(self, expected: Line, actual: Line) -> bool:
+        return self._has_new_name(expected, actual) and _holds_the_same(expected, actual)
+
+    def _drop_unproved(self) -> None:
+        """Undo pairs of other names for which nothing speaks but their place.
+
+        Blocks are renumbered together, so one layer that surely is the same proves the others.
+        A renaming may come with new weights; then several layers must bear the same one.
+        """
+        steps = [(pair, self._step(pair)) for pair in self._chain]
+        taken = Counter(step for _, step in steps)
+        proved = {step for pair, step in steps if step and self._passes(pair, _holds_the_same)}
+        self._chain = [
+            pair
+            for pair, step in steps
+            if step is None
+            or step in proved
+            or (step[-1] == 0 and (taken[step] > 1 or not self._passes(pair, _contradict)))
+        ]
+
+    def _step(self, pair: Pair) -> tuple[str, str, int] | None:
+        names = self._names(pair)
+        return None if names is None else shift(names)
+
+    def _names(self, pair: Pair) -> tuple[str, str] | None:
+        return difference(self._expected[pair[0]].key, self._actual[pair[1]].key)
+
+    def _pair_in_any_order(self) -> None:
+        """Pair what is left, and stands in another order: by contents, by a step, by key."""
+        everything = range(len(self._expected)), range(len(self._actual))
+        for token in (_weights, _values):
+            left, free = map(set, self._left())
+            self._loose += [
+                pair
+                for pair in self._matches(*everything, token, unique=True)
+                if pair[0] in left and pair[1] in free and self._passes(pair, self._may_be)
+            ]
+        self._follow_others()
+        rows, columns = self._left()
+        free = set(columns)
+        at_their_keys = ((row, self._after.get(self._expected[row].key)) for row in rows)
+        self._loose += [(row, place) for row, place in at_their_keys if place in free]
+        alike = self._matches(*self._left(), _form, unique=False)
+        self._loose += [pair for pair in alike if self._passes(pair, self._is_renamed)]
+
+    def _follow_others(self) -> None:
+        """Pair what is left where layers around it were renamed, as those were."""
+        taken: dict[str, list[str]] = defaultdict(list)
+        for names in dict.fromkeys(map(self._names, [*self._chain, *self._loose])):
+            if names is not None:
+                taken[names[0]].append(names[1])
+        rows, columns = self._left()
+        free = set(columns)
+        for row in rows:
+            for key in renamings(self._expected[row].key, taken):
+                place = self._after.get(key, -1)
+                if place in free:
+                    self._loose.append((row, place))
+                    free.remove(place)
+                    break
+
+    def _left(self) -> tuple[list[int], list[int]]:
+        pairs = [*self._chain, *self._loose]
+        rows, columns = {i for i, _ in pairs}, {j for _, j in pairs}
+        return (
+            [i for i in range(len(self._expected)) if i not in rows],
+            [j for j in range(len(self._actual)) if j not in columns],
+        )
+
+
+def _by_token(
+    lines: Sequence[Line], places: Iterable[int], token: Token
+) -> dict[Hashable, list[int]]:
+    found: dict[Hashable, list[int]] = defaultdict(list)
+    for place in places:
+        shared = token(lines[place])
+        if shared is not None:
+            found[shared].append(place)
+    return found
+
+
+def _longest_chain(pairs: Iterable[Pair]) -> list[Pair]:
+    """Return the longest run of pairs that rises on both sides; no place occurs twice."""
+    tails: list[Pair] = []  # the lowest end of a chain of each length
+    before: dict[Pair, Pair | None] = {}
+    columns: list[int] = []
+    for pair in sorted(pairs):
+        length = bisect_left(columns, pair[1])
+        before[pair] = tails[length - 1] if length else None
+        tails[length : length + 1] = [pair]
+        columns[length : length + 1] = [pair[1]]
+    chain: list[Pair] = []
+    last = tails[-1] if tails else None
+    while last is not None:
+        chain.append(last)
+        last = before[last]
+    return chain[::-1]
+
+
+def _always(expected: Line, actual: Line) -> bool:
+    del expected, actual
+    return True
+
+
+def _weights(line: Line) -> Hashable:
+    return (line.weights, split(first_call(line.key))[1]) if line.weights else None
+
+
+def _values(line: Line) -> Hashable:
+    return (line.digest, *_form(line)) if line.digest else None
+
+
+def _first_call(line: Line) -> Hashable:
+    return first_call(line.key)
+
+
+def _renumbered(line: Line) -> Hashable:
+    return skeleton(line.key), line.module_type
+
+
+def _skeleton(line: Line) -> Hashable:
+    return skeleton(line.key)
+
+
+def _two_names(line: Line) -> Hashable:
+    path, suffix = split(line.key)
+    return tuple(path[-2:]), suffix, line.module_type
+
+
+def _one_name(line: Line) -> Hashable:
+    path, suffix = split(line.key)
+    return tuple(path[-1:]), suffix, line.module_type, line.shape
+
+
+def _form(line: Line) -> tuple[Hashable, ...]:
+    return line.module_type, line.shape, line.dtype
+
+
+def _contradict(expected: Line, actual: Line) -> bool:
+    return None is not expected.weights != actual.weights is not None
+
+
+def _holds_the_same(expected: Line, actual: Line) -> bool:
+    if expected.weights and expected.weights == actual.weights:
+        return True
+    if expected.digest and expected.digest == actual.digest:
+        return True
+    if not (expected.sketch and actual.sketch):
+        return False
+    sizes = (expected.stats.get("rms", 0.0), actual.stats.get("rms", 0.0))
+    return estimate(expected.sketch, sizes[0], actual.sketch, sizes[1]) <= _SAME

@@ -1,0 +1,261 @@
+"""The console script `pytest-featuremaps`: see what failed comparisons left, and decide on it.
+
+It ends with 0 when all is done that was asked for, 1 when something was refused or waits for a
+decision still, 2 when it was called in a wrong way or something cannot be read, 3 when nothing
+waits for review that was asked for, and 4 when it refuses to accept, because it runs in CI.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from pytest_featuremaps.review import choosing, deciding, folder, page, telling
+from pytest_featuremaps.review.choosing import BadApprovals, UnknownResult
+from pytest_featuremaps.review.deciding import Choice
+from pytest_featuremaps.review.records import RECORD, BadRecord
+from pytest_featuremaps.review.walking import Walk
+from pytest_featuremaps.wording import printable
+
+DONE, LEFT, WRONG, NOTHING, IN_CI = range(5)
+_CODES: Final = (
+    "exit codes: 0 done; 1 refused, or still to be decided; 2 a wrong call, or something "
+    "unreadable; 3 nothing is waiting that was asked for; 4 refused, because this is CI"
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command, and return the exit code."""
+    asked = _parser().parse_args(arguments)
+    try:
+        return int(asked.run(asked))
+    except UnknownResult as error:
+        return _complain(str(error), NOTHING)
+    except (BadRecord, BadApprovals, OSError) as error:
+        return _complain(str(error), WRONG)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pytest-featuremaps",
+        description="Review what failed comparisons of feature maps left.",
+        epilog=_CODES,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    known = {
+        "list": (_list, "tell what waits for review"),
+        "review": (_review, "decide on one feature map after the other"),
+        "accept": (_accept, "make what was found the baseline"),
+        "reject": (_reject, "forget what was found, and keep the baseline"),
+        "report": (_report, "write one page with all pictures, which needs no network"),
+    }
+    for name, (run, text) in known.items():
+        command = commands.add_parser(name, help=text, description=text, epilog=_CODES)
+        command.set_defaults(run=run)
+        _add_filters(command)
+        if name in {"accept", "reject"}:
+            command.add_argument("--dry-run", action="store_true", help="change nothing")
+        if name in {"list", "accept", "reject"}:
+            command.add_argument("--json", action="store_true", help="for scripts")
+        if name == "accept":
+            command.add_argument(
+                "--approvals",
+                metavar="FILE",
+                type=Path,
+                help="carry out the decisions that the page of the report made",
+            )
+        if name == "report":
+            command.add_argument("-o", "--output", metavar="FILE.html", type=Path)
+    return parser
+
+
+def _add_filters(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="an id from the list, id:layer, a test, or a file or folder of tests; all by default",
+    )
+    command.add_argument(
+        "-k",
+        "--test",
+        metavar="TEXT",
+        help="tests with this text in their id, or a pattern: *conv*",
+    )
+    command.add_argument("--layer", metavar="TEXT", help="likewise for feature maps, by their key")
+    command.add_argument(
+        "--from",
+        dest="source",
+        metavar="DIR",
+        type=Path,
+        help="the folder of results, such as the artifact of a CI run; .featuremaps by default",
+    )
+    command.add_argument(
+        "--root",
+        metavar="DIR",
+        type=Path,
+        help="the root directory of the project; where .featuremaps is, or the current one",
+    )
+
+
+def _list(asked: argparse.Namespace) -> int:
+    choices = _chosen(asked)
+    if asked.json:
+        _say(json.dumps([_described(one) for one in choices], indent=1))
+    else:
+        _say("\n".join([*telling.listed(choices), telling.summary(choices)]))
+    return LEFT if choices else DONE
+
+
+def _review(asked: argparse.Namespace) -> int:
+    if _is_in_ci():
+        return _refuse_in_ci()
+    choices = _chosen(asked)
+    _say(telling.summary(choices))
+    walk = Walk(choices, _say)
+    try:
+        walk.run(input)
+    except KeyboardInterrupt:
+        return _complain("Interrupted: nothing was accepted or rejected.", LEFT)
+    accepted = _carry_out("accept", walk.choices("accept"), asked)
+    rejected = _carry_out("reject", walk.choices("reject"), asked)
+    left = _chosen(asked)
+    _say(telling.summary(left))
+    return LEFT if left else max(accepted, rejected)
+
+
+def _accept(asked: argparse.Namespace) -> int:
+    if _is_in_ci():
+        return _refuse_in_ci()
+    if asked.approvals is None:
+        return _decide("accept", _chosen(asked), asked)
+    try:
+        decisions = list(choosing.decided(_results(asked), asked.approvals.read_bytes()))
+    except BadApprovals as error:
+        return _complain(f"{asked.approvals}: {error}.", WRONG)
+    codes = [_decide(verdict, [choice], asked) for verdict, choice in decisions]
+    return max(codes, default=NOTHING)
+
+
+def _reject(asked: argparse.Namespace) -> int:
+    return _decide("reject", _chosen(asked), asked)
+
+
+def _report(asked: argparse.Namespace) -> int:
+    results = [choice.result for choice in _chosen(asked)]
+    path = asked.output or Path("featuremaps.html")
+    path.write_bytes(page.render(results))
+    _say(str(path))
+    return DONE
+
+
+def _decide(verdict: str, choices: Sequence[Choice], asked: argparse.Namespace) -> int:
+    if not choices:
+        return _complain("Nothing waits for review that was asked for.", NOTHING)
+    return _carry_out(verdict, choices, asked)
+
+
+def _carry_out(verdict: str, choices: Iterable[Choice], asked: argparse.Namespace) -> int:
+    """Accept or reject, one result after the other; what is refused does not stop the rest."""
+    code = DONE
+    dry, in_json = getattr(asked, "dry_run", False), getattr(asked, "json", False)
+    outcomes = []
+    for choice in choices:
+        done = f"would {verdict}" if dry else f"{verdict}ed"
+        reason = ""
+        try:
+            if verdict == "accept":
+                deciding.accept(choice, _root(asked), dry=dry)
+            else:
+                deciding.reject(choice, dry=dry)
+        except (deciding.Refused, OSError) as error:
+            done, reason, code = "refused", str(error), LEFT
+        outcomes.append({**_described(choice, whole=False), "outcome": done, "reason": reason})
+    if in_json:
+        _say(json.dumps(outcomes, indent=1))
+    else:
+        for one in outcomes:
+            _say(_told(one))
+    return code
+
+
+def _told(outcome: dict[str, Any]) -> str:
+    maps = ", ".join(outcome["layers"][:5]) + (" …" if len(outcome["layers"]) > 5 else "")
+    reason = f": {outcome['reason']}" if outcome["reason"] else f" ({maps})"
+    return printable(f"{outcome['outcome']} {outcome['baseline']}{reason}")
+
+
+def _described(choice: Choice, *, whole: bool = True) -> dict[str, Any]:
+    result, record = choice.result, choice.result.record
+    described: dict[str, Any] = {
+        "id": record.id,
+        "test": record.test,
+        "baseline": record.baseline,
+        "layers": [one.key for one in record.pending if one.key in choice.keys],
+    }
+    if whole:
+        described |= {
+            "kind": record.kind,
+            "status": record.status,
+            "first": record.first,
+            "why": record.why,
+            "headline": record.headline,
+            "pictures": [str(path) for path in telling.pictures(result)],
+            "record": str(result.folder / RECORD),
+        }
+    return described
+
+
+def _chosen(asked: argparse.Namespace) -> list[Choice]:
+    return choosing.choose(_results(asked), asked.names, test=asked.test, layer=asked.layer)
+
+
+def _results(asked: argparse.Namespace) -> list[folder.Result]:
+    source: Path = asked.source or _root(asked) / folder.DEFAULT
+    if asked.source is not None and not source.is_dir():
+        raise NotADirectoryError(f"--from {source}: there is no such folder.")
+    return folder.read(source)
+
+
+def _root(asked: argparse.Namespace) -> Path:
+    """Return the root directory: as it was named, or the nearest upwards that holds results."""
+    if asked.root is not None:
+        return Path(asked.root)
+    here = Path.cwd()
+    return next((one for one in (here, *here.parents) if (one / folder.DEFAULT).is_dir()), here)
+
+
+def _is_in_ci() -> bool:
+    return os.environ.get("CI", "").lower() not in {"", "0", "false"}
+
+
+def _refuse_in_ci() -> int:
+    return _complain(
+        "This is CI (the environment variable CI is set), where no baseline is accepted: download "
+        "what the run left, and accept it where a person has looked at it.",
+        IN_CI,
+    )
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def _complain(text: str, code: int) -> int:
+    sys.stderr.write(f"{printable(text)}\n")
+    return code
+
+
+def entry() -> None:
+    """Run as a console script."""
+    try:
+        sys.exit(main())
+    except BrokenPipeError:
+        # Whoever read the output has seen enough, as `head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(DONE)

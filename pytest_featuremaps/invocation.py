@@ -1,0 +1,50 @@
+"""What this run was told on the command line that a later command must be told again."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+TOLERANCE: Final = "featuremaps_tolerance"
+
+# What decides where baselines are, which tests there are, and what an update leaves alone.
+_REPEATED: Final = (
+    ("rootdir", "--rootdir", None),
+    ("inifilename", "-c", None),
+    ("confcutdir", "--confcutdir", None),
+    ("snapshot_dirname", "--snapshot-dirname", "__snapshots__"),
+    (TOLERANCE, "--featuremaps-tolerance", None),
+)
+
+
+def accept_command(config: pytest.Config, nodeid: str) -> str:
+    """Return the command that records the baselines of one test anew, from where this run began."""
+    words = ["pytest", "--snapshot-update", *_repeated(config), _from_here(config, nodeid)]
+    return shlex.join(words)
+
+
+def _repeated(config: pytest.Config) -> Iterator[str]:
+    for name, flag, usual in _REPEATED:
+        value = config.getoption(name, default=None)
+        if value not in {None, usual}:
+            yield from ([flag, str(value)] if flag == "-c" else [f"{flag}={value}"])
+
+
+def _from_here(config: pytest.Config, nodeid: str) -> str:
+    """Return a test's id relative to the folder that pytest was started in."""
+    path, separator, rest = nodeid.partition("::")
+    here = os.path.relpath(config.rootpath / path, config.invocation_params.dir)
+    return here.replace(os.sep, "/") + separator + rest
+
+
+def run_tolerance(config: pytest.Config) -> tuple[str | None, str]:
+    """Return the tolerance of this run as it is written, and where it is; None where nowhere."""
+    option = config.getoption(TOLERANCE, default=None)
+    if option:
+        return option, "--featuremaps-tolerance"
+    written = config.getini(TOLERANCE)
+    return (str(written), f"{TOLERANCE} in the configuration") if written else (None, "")

@@ -1,0 +1,1 @@
+"""What failed comparisons leave, and what people do with it; the standard library alone."""

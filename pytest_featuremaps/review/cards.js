@@ -1,0 +1,216 @@
+// The review: what waits, test by test, and what is decided about it.
+
+const KINDS = {
+  changed: ["changed", "reshaped", "retyped", "renamed"], new: ["added"], missing: ["removed"],
+  "within tolerance": ["equal", "within"], unused: [],
+};
+const KEYS = [
+  ["j k", "the next and the one before"], ["a r", "accept, reject"], ["u", "undecided again"],
+  ["t T", "accept, reject all of the test"], ["c C", "accept, reject all of the same cause"],
+  ["1 2 3 4", "side by side, blink, slider, difference"], ["+ −", "zoom, in step"],
+  ["h", "all channels, or only those that changed"], ["arrows", "the pixel that is read, in a picture"],
+  ["/", "search"], ["?", "this list"],
+];
+
+const report = JSON.parse(document.getElementById("data").textContent);
+const byId = (id) => document.getElementById(id);
+const cards = [];
+let filter = "", wanted = "";
+
+function el(name, properties = {}, ...children) {
+  const { data = {}, aria = {}, ...others } = properties;
+  const made = Object.assign(document.createElement(name), others);
+  Object.assign(made.dataset, data);
+  for (const [key, value] of Object.entries(aria)) made.setAttribute(key === "role" ? key : `aria-${key}`, value);
+  made.append(...children);
+  return made;
+}
+
+const button = (text, onclick, more = {}) => el("button", { type: "button", textContent: text, onclick, ...more });
+const several = (count, thing) => `${count} ${thing}${count === 1 ? "" : "s"}`;
+const kindOf = (kind) => Object.keys(KINDS).find((one) => KINDS[one].includes(kind)) || "changed";
+
+// --- what there is: one card for each feature map of a test, with its numbers and its picture ----
+
+function collect() {
+  const tests = new Map();
+  for (const result of report.results) {
+    const groups = tests.get(result.test) || tests.set(result.test, new Map()).get(result.test);
+    const group = groups.get(result.name) || groups.set(result.name, new Map()).get(result.name);
+    for (const map of result.maps) {
+      const card = group.get(map.key) || group.set(map.key, { key: map.key, name: result.name, test: result.test, parts: [] }).get(map.key);
+      card.parts.push({ result, map });
+    }
+  }
+  return tests;
+}
+
+function finish(card, group) {
+  const leading = card.parts.find(({ map }) => map.pending) || card.parts[0];
+  const told = [...group.values()].find((one) => one.parts.some(({ result }) => result.kind === "table"));
+  const source = told ? told.parts[0].result : leading.result;
+  card.pending = card.parts.filter(({ map }) => map.pending);
+  card.kind = kindOf(leading.map.kind);
+  card.map = leading.map;
+  card.first = card.key === source.first;
+  card.why = source.why;
+  card.cause = JSON.stringify([source.first ?? card.key, source.why]);
+  card.picture = card.parts.find(({ result }) => result.kind === "picture");
+  card.decision = "";
+  card.zoom = 0;
+  card.mode = "1";
+  card.all = false;
+  return card;
+}
+
+// --- decisions -----------------------------------------------------------------------------------
+
+const MEMORY = `featuremaps ${report.results.map((one) => one.id).join(" ")}`;
+
+function decide(chosen, decision) {
+  for (const card of chosen) {
+    card.decision = decision;
+    show(card);
+  }
+  try {
+    sessionStorage.setItem(MEMORY, JSON.stringify(cards.map((card) => card.decision)));
+  } catch { /* a browser may keep nothing for a file */ }
+  tally();
+}
+
+function remember() {
+  try {
+    JSON.parse(sessionStorage.getItem(MEMORY) || "[]").forEach((decision, place) => {
+      cards[place].decision = decision;
+      show(cards[place]);
+    });
+  } catch { /* likewise */ }
+}
+
+function decisions() {
+  const found = new Map();
+  for (const card of cards.filter((one) => one.decision)) {
+    for (const { result, map } of card.pending) {
+      const key = `${result.id} ${card.decision}`;
+      const one = found.get(key) || found.set(key, { id: result.id, baseline: result.baseline, decision: card.decision, layers: [] }).get(key);
+      one.layers.push(map.key);
+    }
+  }
+  return [...found.values()];
+}
+
+const quoted = (word) => (/^[\w.:/-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
+
+function command() {
+  const made = decisions();
+  const whole = (one) => report.results.find(({ id }) => id === one.id).maps.filter((map) => map.pending).length === one.layers.length;
+  const words = (verdict) => made.filter((one) => one.decision === verdict)
+    .flatMap((one) => (whole(one) ? [one.id] : one.layers.map((key) => `${one.id}:${key}`)));
+  const lines = ["accept", "reject"].filter((verdict) => words(verdict).length)
+    .map((verdict) => `pytest-featuremaps ${verdict} ${words(verdict).map(quoted).join(" ")}`);
+  const text = lines.join("\n");
+  if (!text) return "# nothing is decided yet";
+  return text.length < 4000 ? text : "pytest-featuremaps accept --approvals approvals.json";
+}
+
+function download() {
+  const text = JSON.stringify({ featuremaps_approvals: 1, decisions: decisions() }, null, 1);
+  const link = el("a", { download: "approvals.json", href: URL.createObjectURL(new Blob([text], { type: "application/json" })) });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+function tally() {
+  const asked = cards.filter((card) => card.pending.length);
+  const count = (decision) => asked.filter((card) => card.decision === decision).length;
+  const waiting = count("");
+  byId("tally").textContent = asked.length === 0 ? "Nothing waits for review."
+    : `${waiting} of ${asked.length} undecided, ${count("accept")} accepted, ${count("reject")} rejected`;
+  byId("download").disabled = byId("command").disabled = waiting === asked.length;
+}
+
+// --- a card --------------------------------------------------------------------------------------
+
+function makeCard(card) {
+  const { map } = card;
+  const shape = (map.after.shape || map.before.shape || []).join("×");
+  const flags = card.first ? [el("strong", { className: "flag", textContent: "changed first" })] : [];
+  card.state = el("span", { className: "state" });
+  const title = el("h3", {}, el("span", { className: "key", textContent: card.key }), " ",
+    el("span", { className: `badge ${card.kind.split(" ")[0]}`, textContent: card.kind }), ...flags, card.state);
+  const about = [card.name && `“${card.name}”`, map.module, shape, map.after.dtype || map.before.dtype].filter(Boolean);
+  card.body = el("div", { className: "body" });
+  card.node = el("article", { tabIndex: -1, className: "map", aria: { label: `${card.key}: ${map.says || card.kind}` } },
+    el("div", { className: "head" }, el("div", {}, title, el("p", { className: "about", textContent: about.join(" · ") }),
+      el("p", { className: "says", textContent: map.says.replace(` (${card.why})`, "") }), ...causeOf(card)), ...choicesOf(card)), card.body);
+  card.node.card = card;
+  card.node.addEventListener("focusin", () => { current = card; });
+  card.node.addEventListener("pointerdown", () => { current = card; });
+  near.observe(card.node);
+  return card.node;
+}
+
+function causeOf(card) {
+  if (!card.first) return [];
+  const alike = cards.filter((one) => one.cause === card.cause && one.pending.length);
+  const tests = new Set(alike.map((one) => one.test)).size;
+  const lines = card.why ? [el("p", { className: "why", textContent: `Why: ${card.why}.` })] : [];
+  if (alike.length < 2) return lines;
+  const text = `all ${several(alike.length, "map")} of this cause, in ${several(tests, "test")}`;
+  lines.push(el("p", { className: "bulk" },
+    button(`Accept ${text}`, () => decide(alike, "accept")), button("Reject them", () => decide(alike, "reject"), { aria: { label: `Reject ${text}` } })));
+  return lines;
+}
+
+function choicesOf(card) {
+  if (!card.pending.length) return [];
+  const one = (text, decision) => button(text, () => decide([card], card.decision === decision ? "" : decision),
+    { className: decision, aria: { pressed: "false", label: `${text} ${card.key}` } });
+  card.buttons = { accept: one("Accept", "accept"), reject: one("Reject", "reject") };
+  return [el("div", { className: "choices" }, card.buttons.accept, card.buttons.reject)];
+}
+
+function show(card) {
+  card.node.dataset.decision = card.decision;
+  card.state.textContent = { accept: "accepted", reject: "rejected" }[card.decision] || "";
+  for (const [decision, one] of Object.entries(card.buttons || {})) one.setAttribute("aria-pressed", String(card.decision === decision));
+}
+
+// What is far from the screen is not drawn, and forgotten again: a thousand maps are no burden.
+const near = new IntersectionObserver((seen) => {
+  for (const { target, isIntersecting } of seen) {
+    const { card } = target;
+    if (isIntersecting && !card.drawn) {
+      card.drawn = true;
+      card.body.replaceChildren(...(card.picture ? [viewer(card)] : []), numbers(card));
+      card.body.style.minHeight = "";
+    } else if (!isIntersecting && card.drawn && !target.contains(document.activeElement)) {
+      card.drawn = false;
+      card.body.style.minHeight = `${card.body.offsetHeight}px`;
+      card.body.replaceChildren();
+    }
+  }
+}, { rootMargin: "600px" });
+
+const QUANTITIES = {
+  relative_l2: "relative L2 change", zero_fraction: "zero fraction", nan_count: "NaN count", inf_count: "Inf count", nonfinite: "places of NaN and Inf",
+};
+const shown = (value) => (Array.isArray(value) ? value.join("×") : typeof value === "number" ? String(Number(value.toPrecision(5))) : value ?? "–");
+
+function numbers(card) {
+  const { before, after, violations, tolerance } = card.map;
+  const beyond = Object.fromEntries(violations.map((one) => [one.quantity, one]));
+  // The shape and dtype that both have stand above already.
+  const same = (name) => ["shape", "dtype"].includes(name) && String(before[name] ?? after[name]) === String(after[name] ?? before[name]);
+  const names = [...new Set([...Object.keys(beyond), ...Object.keys(before), ...Object.keys(after)])].filter((name) => !same(name));
+  const small = (value) => (typeof value === "number" ? value.toExponential(1) : value ?? "");
+  const rows = names.map((name) => {
+    const one = name in before || name in after ? beyond[name] && typeof beyond[name].observed === "number" ? beyond[name] : {} : beyond[name];
+    return el("tr", { className: name in beyond ? "beyond" : "" }, el("th", { scope: "row", textContent: QUANTITIES[name] || name }),
+      ...[shown(before[name]), shown(after[name]), small(one?.observed), small(one?.allowed)].map((text) => el("td", { textContent: text })));
+  });
+  const heads = ["", "before", "after", "moved", "allowed"].map((text) => el("th", { scope: "col", textContent: text }));
+  const held = tolerance ? ` Held to the tolerance ${tolerance}.` : "";
+  return el("div", { className: "numbers", tabIndex: 0, aria: { role: "region", label: `Numbers of ${card.key}` } }, el("table", {},
+    el("caption", { textContent: `What is beyond tolerance is bold.${held}` }), el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows)));
+}

@@ -1,0 +1,162 @@
+"""Decisions carried out: what is accepted becomes the baseline, what is rejected is forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from pytest_featuremaps import tables
+from pytest_featuremaps.errors import FeatureMapsError
+from pytest_featuremaps.review import folder, lines
+from pytest_featuremaps.review.folder import Result
+from pytest_featuremaps.review.records import Record, digest
+
+_SUFFIXES: Final = {"table": ".jsonl", "picture": ".png"}
+_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+
+
+class Refused(FeatureMapsError):
+    """A decision that is not carried out; the text says why, and nothing has changed."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Feature maps of one result that a decision is about, by key."""
+
+    result: Result
+    keys: AbstractSet[str]
+
+
+def accept(choice: Choice, root: Path, *, dry: bool = False) -> Path:
+    """Write accepted maps into the baseline, and return its path.
+
+    Args:
+        choice: what is accepted.
+        root: the root directory, which paths of baselines are relative to.
+        dry: whether only to find out if it can be done.
+
+    Raises:
+        Refused: the baseline is not the one that was reviewed, or the record is not sound.
+        OSError: it cannot be written.
+    """
+    result = _as_it_is_now(choice)
+    record = result.record
+    path = _baseline(root, record)
+    stored = path.read_bytes() if path.exists() else None
+    accepted = _with_partners(record, choice.keys)
+    update = _update(result)
+    left = {one.key for one in record.maps if one.pending or one.decision == "rejected"}
+    all_of_it = accepted >= left
+    if stored is not None and all_of_it and digest(stored, record.kind) == record.update.sha256:
+        written = stored  # an update of the baselines came first
+    else:
+        _check_is_reviewed(path, stored, record)
+        written = update if all_of_it else _partly(record, stored, update, accepted)
+        if record.kind == "table":
+            written = lines.ended_as(stored, written)
+    if not dry:
+        if written != stored:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            folder.write_whole(path, written)
+        _decide(result, accepted, "accepted", written)
+    return path
+
+
+def reject(choice: Choice, *, dry: bool = False) -> None:
+    """Forget maps that are not to become the baseline; the baseline stays as it is."""
+    result = _as_it_is_now(choice)
+    if not dry:
+        _decide(result, _with_partners(result.record, choice.keys), "rejected")
+
+
+def _as_it_is_now(choice: Choice) -> Result:
+    try:
+        return folder.again(choice.result)
+    except FileNotFoundError:
+        raise Refused("it is decided already, or its test has passed since") from None
+
+
+def _baseline(root: Path, record: Record) -> Path:
+    """Return the path of the baseline, which must be inside the root directory."""
+    named = PurePosixPath(record.baseline)
+    path = (root / named).resolve()
+    sound = named.suffix == path.suffix == _SUFFIXES[record.kind] and ".." not in named.parts
+    if not sound or not path.is_relative_to(root.resolve()):
+        raise Refused(f"{record.baseline} is not the path of a baseline inside {root}")
+    test = record.test.partition("::")[0]
+    if not (root / test).is_file():
+        raise Refused(
+            f"there is no {test} in {root}: run this in the root directory of the project, or "
+            "name it with --root"
+        )
+    return path
+
+
+def _update(result: Result) -> bytes:
+    """Return what accepting all of it writes."""
+    record = result.record
+    try:
+        update = result.read(record.update)
+    except OSError as error:
+        raise Refused(f"the result is not whole: {error}") from None
+    if digest(update, record.kind) != record.update.sha256:
+        raise Refused(f"{record.update.file} is not what the run left: its digest is another")
+    if record.kind == "picture" and not update.startswith(_SIGNATURE):
+        raise Refused(f"{record.update.file} is not a PNG")
+    if record.kind == "table":
+        try:
+            tables.load(update)
+        except tables.BadBaseline as error:
+            raise Refused(f"{record.update.file} is not a table: {error}") from None
+    return update
+
+
+def _check_is_reviewed(path: Path, stored: bytes | None, record: Record) -> None:
+    reviewed = record.expected.sha256 if record.expected else None
+    if stored is None and reviewed is not None:
+        raise Refused(f"{path.name} is gone since: run the test again")
+    if stored is not None and digest(stored, record.kind) != reviewed:
+        raise Refused(
+            f"{path.name} is not the baseline that was reviewed, it has changed since: run the "
+            "test again"
+        )
+
+
+def _partly(
+    record: Record, stored: bytes | None, update: bytes, accepted: AbstractSet[str]
+) -> bytes:
+    if record.status == "unreadable":
+        raise Refused("its baseline cannot be read: accept the whole table")
+    earlier = {one.key for one in record.maps if one.decision == "accepted"}
+    try:
+        return lines.choose(stored, update, record.maps, accepted | earlier)
+    except lines.Clash as error:
+        raise Refused(str(error)) from None
+
+
+def _with_partners(record: Record, keys: AbstractSet[str]) -> AbstractSet[str]:
+    return keys | {one.partner for one in record.maps if one.partner and one.key in keys}
+
+
+def _decide(
+    result: Result, keys: AbstractSet[str], decision: str, baseline: bytes | None = None
+) -> None:
+    """Note a decision in the record; once nothing is left to decide, the result goes."""
+    record = result.record
+    maps = tuple(
+        replace(one, decision=decision) if one.pending and one.key in keys else one
+        for one in record.maps
+    )
+    left = replace(record, maps=maps)
+    if not left.pending:
+        folder.forget(result.folder)
+        return
+    files = {}
+    if baseline is not None:
+        file = record.expected or replace(record.update, file="expected.jsonl")
+        expected = replace(file, sha256=digest(baseline, record.kind))
+        left = replace(left, expected=expected)
+        files = {expected.file: baseline}
+    folder.replace(result, left, files)

@@ -1,0 +1,217 @@
+"""The folder of pending results: each in a folder of its own, put there and taken away whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pytest_featuremaps import filenames
+from pytest_featuremaps.review.records import RECORD, BadRecord, File, Record, dump, load
+from pytest_featuremaps.wording import natural
+
+DEFAULT: Final = ".featuremaps"
+RESULTS: Final = "results"
+_IGNORE: Final = ".gitignore"
+_TRIES: Final = 20
+
+
+@dataclass(frozen=True)
+class Result:
+    """A failed comparison, and the folder that holds its record and its files."""
+
+    folder: Path
+    record: Record
+
+    def read(self, file: File) -> bytes:
+        """Return the bytes of a file beside the record."""
+        return (self.folder / file.file).read_bytes()
+
+
+def write(output: Path, record: Record, files: Mapping[str, bytes]) -> Path:
+    """Put a result into the folder, in place of an earlier one of the same comparison.
+
+    It is made under another name first: whoever reads sees the whole of it or nothing, and of
+    two runs at the same time the later one stays.
+
+    Args:
+        output: the folder for what runs leave.
+        record: the result.
+        files: the files beside it, by name.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    target = _comparison_folder(output, record.test, record.baseline)
+    # Another run may put the same result there, or clear an empty parent, between two steps.
+    for left in reversed(range(_TRIES)):
+        try:
+            _put(output, target, {**files, RECORD: dump(record)})
+        except OSError:
+            if not left:
+                raise
+        else:
+            break
+    return target
+
+
+def again(result: Result) -> Result:
+    """Return a result as it is now, for an earlier decision may have changed its record.
+
+    Raises:
+        FileNotFoundError: it is gone.
+        BadRecord: it cannot be read.
+    """
+    path = result.folder / RECORD
+    return Result(path.parent, load(path.read_bytes()))
+
+
+def replace(result: Result, record: Record, files: Mapping[str, bytes]) -> None:
+    """Put another record, and other bytes of its files, in place of those of a result."""
+    for name, data in {**files, RECORD: dump(record)}.items():
+        write_whole(result.folder / name, data)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace a file in one step, so that it is never half written."""
+    # syrupy's search for unused snapshots leaves files with a leading dot alone.
+    fresh = path.with_name(f".{uuid.uuid4().hex[:12]}")
+    try:
+        fresh.write_bytes(data)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def read(folder: Path) -> list[Result]:
+    """Return the results of a folder, those of one test together.
+
+    Args:
+        folder: the folder for what runs leave, or any that holds such folders, as the
+            artifacts of several jobs.
+
+    Raises:
+        BadRecord: a record cannot be read.
+    """
+    results = [one for path in _records(folder) if (one := _read(path)) is not None]
+    return sorted(results, key=lambda result: _order(result.record))
+
+
+def forget(result: Path) -> None:
+    """Take one result away, and the folders that are empty without it."""
+    gone = result.with_name(f".{uuid.uuid4().hex[:12]}")
+    with contextlib.suppress(FileNotFoundError):
+        result.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+    _prune(result.parent)
+
+
+def forget_test(output: Path, test: str) -> None:
+    """Take the results of a test away."""
+    folder = _test_folder(output, test)
+    if folder.is_dir():
+        for one in _visible(folder):
+            forget(one)
+
+
+def forget_comparison(output: Path, test: str, baseline: str) -> None:
+    """Take the result of one comparison away, if there is one."""
+    folder = _comparison_folder(output, test, baseline)
+    if folder.is_dir():
+        forget(folder)
+
+
+def sweep(output: Path, root: Path, files: Collection[str], tests: Collection[str]) -> None:
+    """Take the results of tests away that exist no more.
+
+    Args:
+        output: the folder for what runs leave.
+        root: the root directory, which test ids are relative to.
+        files: the test files that were collected whole.
+        tests: the ids of the tests with a baseline in them.
+    """
+    try:
+        results = read(output)
+    except BadRecord:
+        return  # whoever reviews is told
+    for result in results:
+        test = result.record.test
+        file = test.partition("::")[0]
+        if (file in files and test not in tests) or not (root / file).exists():
+            forget(result.folder)
+
+
+def _test_folder(output: Path, test: str) -> Path:
+    return output / RESULTS / filenames.slug(test)
+
+
+def _comparison_folder(output: Path, test: str, baseline: str) -> Path:
+    # A test has one folder of baselines.
+    return _test_folder(output, test) / filenames.slug(baseline.rpartition("/")[2])
+
+
+def _put(output: Path, target: Path, files: Mapping[str, bytes]) -> None:
+    fresh = target.with_name(f".{uuid.uuid4().hex[:12]}")
+    fresh.mkdir(parents=True)
+    try:
+        _ignore(output)
+        for name, data in files.items():
+            (fresh / name).write_bytes(data)
+        if target.exists():
+            forget(target)
+        fresh.rename(target)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _ignore(output: Path) -> None:
+    """Keep the folder out of version control."""
+    path = output / _IGNORE
+    if not path.exists():
+        write_whole(path, b"*\n")
+
+
+def _prune(folder: Path) -> None:
+    """Remove a test's folder and those above it, as far as nothing is in them."""
+    results = folder.parent
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+        results.rmdir()
+        if results.name == RESULTS and [one.name for one in results.parent.iterdir()] == [_IGNORE]:
+            (results.parent / _IGNORE).unlink()
+            results.parent.rmdir()
+
+
+def _records(folder: Path) -> Iterator[Path]:
+    own = folder / RESULTS
+    # Not `rglob`, which fails where another run takes a folder away under it.
+    for place, folders, files in os.walk(own if own.is_dir() else folder):
+        folders[:] = [one for one in folders if one == DEFAULT or not one.startswith(".")]
+        if RECORD in files:
+            yield Path(place) / RECORD
+
+
+def _read(path: Path) -> Result | None:
+    try:
+        return Result(path.parent, load(path.read_bytes()))
+    except FileNotFoundError:
+        return None  # another run has just taken it away
+    except BadRecord as error:
+        reason = str(error)
+    raise BadRecord(f"{path}: {reason}.")
+
+
+def _visible(folder: Path) -> list[Path]:
+    try:
+        return [one for one in folder.iterdir() if not one.name.startswith(".")]
+    except FileNotFoundError:
+        return []  # another run has just taken it away
+
+
+def _order(record: Record) -> tuple[object, ...]:
+    return natural(record.test), record.name, record.kind != "table", natural(record.baseline)

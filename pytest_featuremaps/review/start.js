@@ -1,0 +1,133 @@
+// The page as a whole: its tests, its filters and its keys.
+
+let current = null;
+
+function makeTest(test, groups) {
+  const own = [...groups.values()].flatMap((group) => [...group.values()]);
+  const asked = own.filter((card) => card.pending.length);
+  const bulk = asked.length < 2 ? [] : [button(`Accept all ${asked.length}`, () => decide(asked, "accept"), { aria: { label: `Accept all of ${test}` } }),
+    button("Reject all", () => decide(asked, "reject"), { aria: { label: `Reject all of ${test}` } })];
+  const section = el("section", { className: "test" }, el("div", { className: "test-head" }, el("h2", { textContent: test }), el("div", { className: "bulk" }, ...bulk)));
+  for (const group of groups.values()) section.append(...makeGroup([...group.values()]));
+  return section;
+}
+
+function makeGroup(group) {
+  const asked = group.filter((card) => card.pending.length);
+  const within = group.filter((card) => !card.pending.length);
+  const first = asked.findIndex((card) => card.first);
+  const told = group.some((card) => card.parts.some(({ result }) => result.kind === "table"));
+  const split = told && first >= 0 ? first + 1 : asked.length;
+  const nodes = asked.slice(0, split).map(makeCard);
+  const pictured = asked.slice(split).filter((card) => card.picture).length;
+  nodes.push(...folded(asked.slice(split), (count) => `${count} that followed${pictured ? `, ${pictured} with a picture` : ""}`));
+  nodes.push(...folded(within, (count) => `${several(count, "map")} within tolerance`));
+  return nodes;
+}
+
+// What is folded is made when it is opened.
+function folded(group, text) {
+  if (!group.length) return [];
+  for (const card of group) makeCard(card);
+  const made = el("details", {}, el("summary", { textContent: text(group.length) }), ...group.map((card) => card.node));
+  return [made];
+}
+
+function makeUnused() {
+  if (!report.unused.length) return [];
+  const items = report.unused.map((path) => el("li", { textContent: path }));
+  return [el("section", { className: "test unused" }, el("h2", { textContent: "Unused baselines" }),
+    el("p", { textContent: "No test asks for them. A complete, clean run with --snapshot-update deletes them." }), el("ul", {}, ...items))];
+}
+
+function makeFilters() {
+  const count = (kind) => (kind === "unused" ? report.unused.length : cards.filter((card) => card.kind === kind).length);
+  const choose = (kind) => () => { filter = kind; narrow(); };
+  const made = ["", ...Object.keys(KINDS)].map((kind) => button(kind ? `${kind} ${count(kind)}` : `all ${cards.length + report.unused.length}`, choose(kind),
+    { data: { kind }, disabled: Boolean(kind) && !count(kind), aria: { pressed: String(!kind) } }));
+  byId("filters").replaceChildren(...made);
+}
+
+function narrow() {
+  for (const one of byId("filters").children) one.setAttribute("aria-pressed", String(one.dataset.kind === filter));
+  for (const card of cards) {
+    const text = `${card.test} ${card.key}`.toLowerCase();
+    card.node.hidden = Boolean(filter && card.kind !== filter) || !text.includes(wanted);
+  }
+  for (const one of document.querySelectorAll("details")) {
+    one.hidden = !one.querySelector(".map:not([hidden])");
+    if ((filter || wanted) && !one.hidden) one.open = true;
+  }
+  for (const one of document.querySelectorAll("section.test:not(.unused)")) one.hidden = !one.querySelector(".map:not([hidden])");
+  for (const one of document.querySelectorAll("section.unused")) one.hidden = Boolean(filter && filter !== "unused") || Boolean(wanted);
+}
+
+// --- keys ----------------------------------------------------------------------------------------
+
+function go(step) {
+  const open = cards.filter((card) => card.node.checkVisibility());
+  const here = open.indexOf(current);
+  const next = open[Math.max(0, Math.min(open.length - 1, here + step))];
+  if (!next) return;
+  next.node.focus({ preventScroll: true });
+  next.node.scrollIntoView({ block: "start" });
+}
+
+function unfold(card) {
+  const parent = card.node.closest("details");
+  if (parent) parent.open = true;
+}
+
+function decideHere(decision) {
+  if (!current?.pending.length) return;
+  decide([current], decision);
+  const rest = cards.slice(cards.indexOf(current) + 1).find((card) => card.pending.length && !card.decision && !card.node.hidden);
+  if (!decision || !rest) return;
+  unfold(rest);
+  rest.node.focus({ preventScroll: true });
+  rest.node.scrollIntoView({ block: "start" });
+}
+
+const alike = (property) => cards.filter((card) => current && card[property] === current[property] && card.pending.length);
+const change = (key, value) => { if (current?.redraw) { current[key] = value; current.redraw(); } };
+
+const ACTIONS = {
+  j: () => go(1), k: () => go(-1), a: () => decideHere("accept"), r: () => decideHere("reject"), u: () => decideHere(""),
+  t: () => decide(alike("test"), "accept"), T: () => decide(alike("test"), "reject"),
+  c: () => decide(alike("cause"), "accept"), C: () => decide(alike("cause"), "reject"),
+  h: () => change("all", !current?.all), "+": () => current?.sheets && zoom(current, 1), "=": () => current?.sheets && zoom(current, 1),
+  "-": () => current?.sheets && zoom(current, -1), "/": () => byId("search").focus(), "?": () => byId("help").showModal(),
+};
+for (const mode of Object.keys(MODES)) ACTIONS[mode] = () => change("mode", mode);
+
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.closest("input[type=search], textarea, dialog");
+  if (event.key === "Escape" && event.target === byId("search")) byId("search").blur();
+  if (typing || event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(ACTIONS, event.key)) return;
+  event.preventDefault();
+  ACTIONS[event.key]();
+});
+
+// --- and go --------------------------------------------------------------------------------------
+
+const tests = collect();
+for (const groups of tests.values()) {
+  for (const group of groups.values()) for (const card of group.values()) cards.push(finish(card, group));
+}
+byId("tests").replaceChildren(...[...tests].map(([test, groups]) => makeTest(test, groups)), ...makeUnused());
+if (!cards.length) byId("tests").prepend(el("p", { className: "nothing", textContent: "Every comparison agrees with its baseline." }));
+makeFilters();
+remember();
+tally();
+byId("search").addEventListener("input", () => { wanted = byId("search").value.toLowerCase(); narrow(); });
+byId("download").addEventListener("click", download);
+byId("keys").addEventListener("click", () => byId("help").showModal());
+byId("command").addEventListener("click", () => {
+  byId("command-text").value = command();
+  byId("commands").showModal();
+});
+byId("copy").addEventListener("click", () => {
+  byId("command-text").select();
+  document.execCommand("copy");
+});
+byId("key-list").append(...KEYS.flatMap(([keys, text]) => [el("dt", { textContent: keys }), el("dd", { textContent: text })]));

@@ -1,0 +1,60 @@
+"""Pending results as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from pytest_featuremaps.review.deciding import Choice
+from pytest_featuremaps.review.folder import Result
+from pytest_featuremaps.review.records import Map
+from pytest_featuremaps.wording import printable
+
+_MOST = 10  # maps of one table told one by one
+
+
+def summary(choices: Sequence[Choice]) -> str:
+    """Return how much waits for review, in one line."""
+    if not choices:
+        return "Nothing waits for review."
+    maps = sum(len(choice.keys) for choice in choices)
+    tests = len({choice.result.record.test for choice in choices})
+    verb = "waits" if maps == 1 else "wait"
+    return f"{_several(maps, 'feature map')} of {_several(tests, 'test')} {verb} for review."
+
+
+def listed(choices: Iterable[Choice], most: int = _MOST) -> Iterator[str]:
+    """Yield lines that tell what waits for review, test by test."""
+    for test, group in groupby(choices, key=lambda choice: choice.result.record.test):
+        yield printable(test)
+        for choice in group:
+            record = choice.result.record
+            yield f"  {record.id}  {printable(record.baseline.rpartition('/')[2])}"
+            pending = [one for one in record.pending if one.key in choice.keys]
+            yield from (f"    {told(choice.result, one)}" for one in pending[:most])
+            if len(pending) > most:
+                yield f"    … and {len(pending) - most} more"
+            yield from (f"    {path}" for path in pictures(choice.result)[-1:])
+
+
+def told(result: Result, one: Map) -> str:
+    """Return what became of one feature map, in one line."""
+    record = result.record
+    changed = printable(f"{one.key}: {one.says}")
+    if one.key == record.first and record.why and record.why not in one.says:
+        return f"{changed} ({printable(record.why)})"
+    return changed
+
+
+def pictures(result: Result) -> list[Path]:
+    """Return the paths of a result's pictures, the most telling last."""
+    record = result.record
+    if record.kind == "table":
+        return []
+    files = (record.expected, record.actual or record.update, record.difference)
+    return [result.folder / file.file for file in files if file]
+
+
+def _several(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"

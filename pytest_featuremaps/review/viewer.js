@@ -1,0 +1,169 @@
+// A picture before and after: side by side, in turns, under a slider, and their difference.
+
+const MODES = { 1: "Side by side", 2: "Blink", 3: "Slider", 4: "Difference" };
+
+function viewer(card) {
+  const stage = el("div", { className: "stage", textContent: "…" });
+  const reading = el("output", { className: "reading", textContent: "Point at a pixel to read it." });
+  const tools = el("div", { className: "tools" });
+  card.redraw = () => redraw(card, tools, stage, reading);
+  load(card).then(card.redraw).catch((error) => {
+    stage.textContent = `The picture cannot be shown: ${error.message}`;
+  });
+  return el("div", { className: "viewer" }, tools, stage, reading);
+}
+
+async function load(card) {
+  const { pictures, levels } = card.picture.result;
+  card.after ??= await readPicture(pictures.actual);
+  if (pictures.expected === undefined) return;
+  card.before ??= await readPicture(pictures.expected);
+  if (sameShape(card.before, card.after)) card.changed ??= changedPlaces(card.before, card.after, levels);
+}
+
+function redraw(card, tools, stage, reading) {
+  clearInterval(card.blinking);
+  const { before, after, changed } = card;
+  const every = after.tiles.map((_, place) => place);
+  const narrowed = changed && changed.length && changed.length < every.length;
+  const places = narrowed && !card.all ? changed : every;
+  const grid = gridOf(places.length, after.height, after.width);
+  const mode = before ? (changed ? card.mode : "1") : "1";
+  const panel = (picture, paint) => {
+    const own = changed ? places : picture.tiles.map((_, place) => place);
+    const made = el("canvas", { aria: { role: "img" } });
+    drawTiles(made, own, picture, changed ? grid : gridOf(own.length, picture.height, picture.width), paint);
+    return made;
+  };
+  const plain = (picture) => panel(picture, (place, pixel) => PALETTE[picture.tiles[place][pixel]]);
+  const panels = before ? [["expected", plain(before), before], ["actual", plain(after), after]] : [["new", plain(after), after]];
+  if (changed) {
+    panels.push(["difference", panel(after, (place, pixel) => differenceColour(before.tiles[place][pixel], after.tiles[place][pixel])), after]);
+  }
+  for (const [name, made] of panels) made.setAttribute("aria-label", `${name}: ${several(places.length, "channel")} of ${card.key}`);
+  stage.className = `stage mode${mode}`;
+  stage.replaceChildren(...arrange(card, mode, panels));
+  fit(card, stage, panels);
+  const [first] = stage.querySelectorAll(".frame");
+  watch(card, stage, panels, places, grid, reading);
+  tools.replaceChildren(...controls(card, mode, narrowed, first));
+}
+
+function frame(name, ...canvases) {
+  const probe = el("i", { className: "probe", hidden: true });
+  const inside = el("div", { className: "frame", tabIndex: 0, aria: { role: "group", label: `${name}; arrows read a pixel` } },
+    el("div", { className: "sheet" }, ...canvases, probe));
+  return el("figure", {}, el("figcaption", { textContent: name }), inside);
+}
+
+function arrange(card, mode, panels) {
+  if (mode === "1") return panels.map(([name, canvas]) => frame(name, canvas));
+  if (mode === "4") return [frame("difference: red rose, blue fell", panels[2][1])];
+  const [[, before], [, after]] = panels;
+  after.classList.add("over");
+  if (mode === "3") {
+    const slide = () => { after.style.clipPath = `inset(0 0 0 ${slider.value}%)`; };
+    const slider = el("input", { type: "range", min: 0, max: 100, value: 50, oninput: slide, aria: { label: "How much is from before" } });
+    slide();
+    return [frame("expected left, actual right", before, after), slider];
+  }
+  const made = frame("expected", before, after);
+  const turn = () => {
+    after.hidden = !after.hidden;
+    made.firstChild.textContent = after.hidden ? "expected" : "actual";
+  };
+  after.hidden = true;
+  card.blinking = setInterval(() => (made.isConnected ? turn() : clearInterval(card.blinking)), 700);
+  return [made];
+}
+
+function controls(card, mode, narrowed, first) {
+  const set = (key, value) => () => { card[key] = value; card.redraw(); };
+  const modes = !card.changed ? [] : Object.entries(MODES).map(([key, text]) =>
+    button(text, set("mode", key), { aria: { pressed: String(mode === key) } }));
+  const total = card.after.tiles.length;
+  const which = !narrowed ? [] : [button(card.all ? `Only the ${card.changed.length} that changed` : `All ${several(total, "channel")}`, set("all", !card.all))];
+  const told = !card.changed ? [] : [el("span", { className: "count", textContent: card.changed.length ? `${card.changed.length} of ${several(total, "channel")} changed` : "no pixel is beyond tolerance" })];
+  if (card.before && !card.changed) told.push(el("span", { className: "count", textContent: "other channels or sizes: no difference is drawn" }));
+  return [el("div", { className: "modes", aria: { role: "group", label: "How it is shown" } }, ...modes),
+    el("div", { className: "modes", aria: { role: "group", label: "Zoom" } }, button("−", () => zoom(card, -1), { aria: { label: "Smaller" } }), button("+", () => zoom(card, 1), { aria: { label: "Larger" } })),
+    ...which, ...told];
+}
+
+// Every pixel is a whole number of screen pixels wide, the same in all panels.
+function fit(card, stage, panels) {
+  const room = stage.querySelector(".frame").clientWidth - 2;
+  const width = Math.max(...panels.map(([, canvas]) => canvas.width));
+  card.fitting = Math.max(1, Math.min(12, Math.floor(room / width)));
+  card.sheets = panels.map(([, canvas]) => canvas);
+  resize(card);
+}
+
+function resize(card) {
+  card.scale = Math.max(1, Math.min(32, card.fitting + card.zoom));
+  for (const canvas of card.sheets) {
+    canvas.style.width = `${canvas.width * card.scale}px`;
+    canvas.style.height = `${canvas.height * card.scale}px`;
+  }
+}
+
+function zoom(card, step) {
+  const frames = [...card.body.querySelectorAll(".frame")];
+  const before = card.scale;
+  card.zoom = Math.max(1, Math.min(32, card.scale + step)) - card.fitting;
+  resize(card);
+  for (const one of frames) {
+    const [x, y] = [one.clientWidth / 2, one.clientHeight / 2];
+    one.scrollLeft = (one.scrollLeft + x) * card.scale / before - x;
+    one.scrollTop = (one.scrollTop + y) * card.scale / before - y;
+  }
+  card.point?.();
+}
+
+// Reads the pixel under the pointer, or the one that arrow keys moved to; scrolls in step.
+function watch(card, stage, panels, places, grid, reading) {
+  const frames = [...stage.querySelectorAll(".frame")];
+  const { height, width } = card.after;
+  let [x, y] = [1, 1];
+  card.point = () => {
+    for (const one of stage.querySelectorAll(".probe")) {
+      one.style.left = `${x * card.scale}px`;
+      one.style.top = `${y * card.scale}px`;
+      one.style.width = one.style.height = `${card.scale}px`;
+      one.hidden = false;
+    }
+    reading.textContent = read();
+  };
+  const read = () => {
+    const [column, row] = [Math.floor((x - 1) / (width + 1)), Math.floor((y - 1) / (height + 1))];
+    const [left, top] = [(x - 1) % (width + 1), (y - 1) % (height + 1)];
+    const place = places[row * grid.columns + column];
+    if (left === width || top === height || place === undefined) return "between the channels";
+    const where = `channel ${card.after.channels[place]}, row ${top}, column ${left}: `;
+    const pixel = top * width + left;
+    if (!card.changed) return where + valueOf(card.after, place, pixel);
+    return `${where}${valueOf(card.before, place, pixel)} → ${valueOf(card.after, place, pixel)}`;
+  };
+  const readable = card.changed || !card.before;
+  const most = [grid.columns * (width + 1) - 1, grid.rows * (height + 1) - 1];
+  const move = (column, row) => {
+    [x, y] = [Math.max(1, Math.min(most[0], column)), Math.max(1, Math.min(most[1], row))];
+    card.point();
+  };
+  for (const one of frames) {
+    one.addEventListener("scroll", () => {
+      for (const other of frames) Object.assign(other, { scrollLeft: one.scrollLeft, scrollTop: one.scrollTop });
+    });
+    if (!readable) continue;
+    one.addEventListener("pointermove", (event) => {
+      const box = one.firstChild.getBoundingClientRect();
+      move(Math.floor((event.clientX - box.left) / card.scale), Math.floor((event.clientY - box.top) / card.scale));
+    });
+    one.addEventListener("keydown", (event) => {
+      const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+      if (!step) return;
+      event.preventDefault();
+      move(x + step[0], y + step[1]);
+    });
+  }
+}

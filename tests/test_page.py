@@ -1,0 +1,134 @@
+"""The page of a report, as text: one file, nothing from elsewhere, and nothing that breaks out."""
+
+import base64
+import hashlib
+import html.parser
+import json
+import re
+
+import pytest
+from waiting import TEST, Project, drawn
+
+from pytest_featuremaps.review import folder, page
+from pytest_featuremaps.review.records import Map
+
+HOSTILE = (
+    "</script><script>alert(1)</script>",
+    "<!--<script>",
+    "\"'><img src=x onerror=alert(1)>",
+    "@SCRIPT@",
+    "\x1b[2J\u202e&lt;",
+    "\ud800",
+)
+
+
+class Elements(html.parser.HTMLParser):
+    """The elements of a page with their attributes, and the text of its scripts and styles."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found, self.texts = [], {"script": [], "style": []}
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+        if tag in self.texts:
+            self.texts[tag].append("")
+
+    def handle_data(self, data):
+        if self.found and self.found[-1][0] in self.texts:
+            self.texts[self.found[-1][0]][-1] += data
+
+    def handle_endtag(self, tag):
+        self.found.append((f"/{tag}", {}))
+
+
+@pytest.fixture
+def project(tmp_path):
+    return Project(tmp_path)
+
+
+def rendered(project, unused=()):
+    return page.render(folder.read(project.output), unused).decode()
+
+
+def test_a_page_of_nothing(project):
+    assert rendered(project).startswith("<!DOCTYPE html>")
+
+
+def test_nothing_comes_from_elsewhere(project):
+    project.leave()
+    text = rendered(project)
+    assert not re.search(r"https?:|//\w+\.|@import|url\(", text)
+    for _, attributes in Elements(text).found:
+        assert not {"src", "href", "style", "onclick", "onload"} & set(attributes)
+
+
+def test_the_policy_allows_its_own_script_and_style_alone(project):
+    project.leave()
+    elements = Elements(rendered(project))
+    (policy,) = (a["content"] for _, a in elements.found if a.get("http-equiv"))
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
+    for kind in ("script", "style"):
+        text = elements.texts[kind][-1]
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert rules[f"{kind}-src"] == f"'sha256-{digest}'"
+    assert "unsafe" not in policy
+
+
+@pytest.mark.parametrize("evil", HOSTILE)
+def test_hostile_names_stay_text(project, evil):
+    calm = Elements(rendered(project, ["x"])).found
+    project.leave()
+    calm = Elements(rendered(project, ["x"])).found
+    maps = (Map(evil, "changed", evil, evil, evil, module=evil),)
+    project.leave(maps=maps, why=evil, story=(evil,), headline=(evil,), name=evil)
+    elements = Elements(rendered(project, [evil]))
+    assert elements.found == calm
+    data = json.loads(next(text for text in elements.texts["script"] if text.startswith("{")))
+    assert data["unused"] == [evil]
+    assert data["results"][0]["maps"][0]["key"] == evil
+
+
+def test_pictures_travel_inside(project):
+    maps = (Map("conv1", "changed", "moved", "conv1", "conv1"),)
+    project.leave(drawn(1), drawn(2), maps, "test_a[conv1].png", actual=None)
+    elements = Elements(rendered(project))
+    (text,) = (one for one in elements.texts["script"] if one.startswith("iVBOR"))
+    assert base64.b64decode(text) == drawn(2)  # what is new, where there are not two to compare
+
+
+def test_the_report_of_a_run(write, pytester):
+    write(BODY)
+    pytester.makefile(".jsonl", **{"__snapshots__/test_it/test_gone": "{}"})
+    for workers in ((), ("-n", "2")):
+        result = pytester.runpytest("--featuremaps-report=left/page.html", *workers)
+        result.assert_outcomes(failed=1)
+        path = pytester.path / "left" / "page.html"
+        result.stdout.fnmatch_lines([f"feature maps to review: {path}"])
+        text = path.read_text()
+        data = json.loads(Elements(text).texts["script"][0])
+        assert [one["test"] for one in data["results"]] == ["test_it.py::test_maps"]
+        assert data["unused"] == ["__snapshots__/test_it/test_gone.jsonl"]
+        path.unlink()
+
+
+def test_the_report_of_a_green_run(write, pytester):
+    write("def test_it(): pass")
+    path = pytester.path / "page.html"
+    path.write_text("of an earlier run")
+    pytester.runpytest("--featuremaps-report=page.html").assert_outcomes(passed=1)
+    assert json.loads(Elements(path.read_text()).texts["script"][0]) == {
+        "results": [],
+        "unused": [],
+    }
+    assert TEST not in path.read_text()
+
+
+BODY = """
+@pytest.mark.capture("**.conv1")
+def test_maps(model, photo, feature_maps, feature_snapshot):
+    model(photo)
+    assert feature_maps == feature_snapshot
+"""
