@@ -1,10 +1,12 @@
 """What recording costs: a ResNet-50 beside hand-written hooks, and per module up to 10,000.
 
-Usage: python tests/benchmarks/capture.py [ROUNDS]
+Usage: python tests/benchmarks/capture.py [ROUNDS] [--write README.md]
 
-pytest-torch and torchextractor are measured as well where they are installed.
+pytest-torch, torchextractor and TorchLens are measured as well where they are installed. With
+`--write` the table of the ResNet-50 replaces what stands between two comments in a file.
 """
 
+import argparse
 import gc
 import resource
 import subprocess
@@ -27,7 +29,7 @@ from pytest_featuremaps.targets import resolve
 
 sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves a script's folder out
 
-from pairing import interleaved, machine, median_ms, ratio, ratios, table
+from pairing import interleaved, machine, median_ms, ratio, table, write_between
 
 BARE = "bare forward"
 REFERENCE = "hook that keeps a reference (unsafe)"
@@ -38,21 +40,29 @@ SHAPES = 'pytest-featuremaps, `keep="shapes"`'
 STATS = 'pytest-featuremaps, `keep="stats"`'
 SKETCH = 'pytest-featuremaps, `keep="stats"`, with sketches'
 CALLS = "pytest-featuremaps, functional calls intercepted"
+INTERCEPTED = "the same, without putting it on and taking it off"
 
 SIZES = (10, 100, 1_000, 10_000)
 
 
-def main(rounds):
+def main(rounds, file):
     torch.manual_seed(0)
+    where = machine(f"torch {torch.__version__}", f"{torch.get_num_threads()} threads")
     with torch.no_grad():
-        print_resnet(rounds)
+        text = resnet(rounds, where)
+        print(text)
+        if file:
+            write_between("costs", text, file)
         print_modules()
         print_targets()
-    print(machine(f"torch {torch.__version__}", f"{torch.get_num_threads()} threads"))
+    print(where)
 
 
-def print_resnet(rounds):
+def resnet(rounds, where):
+    """Measure the ResNet-50, and return what the README shows."""
     model, images = resnet50().eval(), torch.randn(1, 3, 224, 224)
+    watching = Recording(intercepting=False)
+    watching.attach(model, "**.add()", keep="shapes")
     ways = {
         BARE: partial(model, images),
         REFERENCE: partial(by_hand, model, images, keep_reference),
@@ -63,31 +73,30 @@ def print_resnet(rounds):
         STATS: partial(reduced, model, images, keep="stats"),
         SKETCH: partial(reduced, model, images, keep="stats", sketched=True),
         CALLS: partial(intercepted, model, images),
+        INTERCEPTED: partial(watched, watching, model, images),
         **rivals(model, images),
     }
     kept = ours(model, images)
     values = sum(one.tensor.numel() for one in kept.values())
     title = (
-        f"ResNet-50 at 224², its {len(kept)} leaf modules, {values / 1e6:.1f} M values "
-        f"({4 * values / 1e6:.0f} MB): {rounds} rounds, ratios within a round, "
-        "median [middle half]."
+        f"A ResNet-50 at 224², all its {len(kept)} leaf modules captured "
+        f"({values / 1e6:.1f} million values, {4 * values / 1e6:.0f} MB), hooks\non and off "
+        f"included. Ratios within each of {rounds} interleaved rounds, median [middle half];\n"
+        f"{where}:"
     )
     del kept
     seconds = interleaved(ways, rounds)
+    watching.close()
     rows = [
         (name, median_ms(taken), ratio(taken, seconds[BARE]), ratio(taken, seconds[CLONE]))
         for name, taken in seconds.items()
     ]
-    all_of_ours = ratios(seconds[OURS], seconds[CLONE])
-    print(title + "\n")
-    print(table(["capture", "time", "/ bare forward", "/ clone hook"], rows) + "\n")
-    print(
-        f'Peak memory of a process with `keep="stats"` / bare: {peak("stats") / peak("bare"):.3f}\n'
+    memory = (
+        f'Peak memory of a process with `keep="stats"` over that of a bare one: '
+        f"{peak('stats') / peak('bare'):.3f}×."
     )
-    print(
-        f"Ours / clone hook over all rounds: {min(all_of_ours):.2f} – {max(all_of_ours):.2f}; "
-        f"the clone hook / itself: {ratio(seconds[AGAIN], seconds[CLONE])}.\n"
-    )
+    headings = ["capture", "time", "/ bare forward", "/ clone hook"]
+    return f"{title}\n\n{table(headings, rows)}\n\n{memory}\n"
 
 
 def peak(way):
@@ -128,6 +137,13 @@ def intercepted(model, images):
     return maps
 
 
+def watched(recording, model, images):
+    """Run the model while functional calls are intercepted, as they are during a test's call."""
+    recording.clear()
+    with recording.interception():
+        return model(images)
+
+
 def by_hand(model, images, keep):
     with hooks(model, keep) as kept:
         model(images)
@@ -163,9 +179,10 @@ def is_leaf(path, module):
 def rivals(model, images):
     """Return the ways of the other packages that are installed."""
     found = {}
-    for name, package, way in (
+    for name, package, way in (  # torchvision and timm need a torchvision made for this torch
         ("pytest-torch (inputs as well)", "pytest_torch.divergence", pytest_torch),
         ("torchextractor (references, unsafe)", "torchextractor", torchextractor),
+        ("TorchLens (every operation)", "torchlens", torchlens),
     ):
         try:
             found[name] = partial(way, import_module(package), model, images)
@@ -186,6 +203,11 @@ def torchextractor(package, model, images):
     finally:
         for handle in extractor.hook_handles:
             handle.remove()
+
+
+def torchlens(package, model, images):
+    options = package.options.CaptureOptions(unwrap_when_done=True)
+    return package.trace(model, images, capture=options)
 
 
 def resnet50():
@@ -316,7 +338,12 @@ def chain(size):
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--peak"]:
-        print_peak(sys.argv[2])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("rounds", nargs="?", type=int, default=20)
+    parser.add_argument("--write", metavar="FILE", type=Path)
+    parser.add_argument("--peak", metavar="WAY", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.peak:
+        print_peak(given.peak)
     else:
-        main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
+        main(given.rounds, given.write)

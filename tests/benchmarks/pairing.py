@@ -65,6 +65,17 @@ def table(headings, rows):
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
+def write_between(name, text, file):
+    """Replace what stands between two comments in a file: `<!-- NAME -->` and `<!-- /NAME -->`."""
+    whole = file.read_text(encoding="utf-8")
+    first, last = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    before, found, rest = whole.partition(first)
+    _, closed, after = rest.partition(last)
+    if not (found and closed):
+        raise SystemExit(f"{file}: there is no {first.strip()} followed by {last}")
+    file.write_text(f"{before}{first}{text}{last}{after}", encoding="utf-8")
+
+
 def machine(*more):
     """Say in one line what this was measured on, and how busy it is."""
     load = [f"load {os.getloadavg()[0]:.1f}"] if hasattr(os, "getloadavg") else []
