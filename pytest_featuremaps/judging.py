@@ -158,11 +158,13 @@ def _is_beyond(move: Violation) -> bool:
 def _moves(expected: Line, actual: Line, tolerance: Tolerance) -> list[Violation]:
     """How far each quantity that both sides hold has moved, whether or not it may."""
     moves: list[Violation] = []
-    if tolerance.relative_l2 == 0 and expected.digest and actual.digest:
-        if expected.digest == actual.digest:
-            tolerance = ROUNDING
-        else:
+    if expected.stats and not actual.stats:
+        moves.append(Violation("numbers", "none", "some"))
+    if tolerance.relative_l2 == 0:
+        if expected.digest and actual.digest and expected.digest != actual.digest:
             moves.append(Violation("bytes", actual.digest, expected.digest))
+        else:
+            tolerance = ROUNDING
     before, after = _magnitude(expected, "rms"), _magnitude(actual, "rms")
     if expected.sketch and actual.sketch:
         change = estimate(expected.sketch, before, actual.sketch, after)

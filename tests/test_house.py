@@ -154,7 +154,7 @@ ROOMS = {
     "functional": {"torch"},
     "silence": {"torch", "targets", "keys", "paths"},
     "models": {"torch", "paths"},
-    "measuring": {"torch", "maps", "feature_map", "sketch", "stats", "tables", "errors"},
+    "measuring": {"torch", "maps", "feature_map", "sketch", "stats", "chunks", "tables", "errors"},
     "maps": {
         "targets",
         "sheets",
