@@ -293,8 +293,8 @@ def test_every_block_is_found_again_in_any_order(order):
 
 @settings(max_examples=100, deadline=None)
 @given(
-    st.lists(st.sampled_from("abcdef.[]#012"), max_size=4).map("".join),
-    st.lists(st.sampled_from("abcdef.[]#012"), max_size=4).map("".join),
+    st.lists(st.sampled_from("abcdef.[]#012"), min_size=1, max_size=4).map("".join),
+    st.lists(st.sampled_from("abcdef.[]#012"), min_size=1, max_size=4).map("".join),
 )
 def test_strange_keys_are_aligned_too(one, other):
     line = layer("x", 0, 1)[0]
