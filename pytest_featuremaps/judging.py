@@ -186,7 +186,7 @@ def _limits(expected: Line, actual: Line, tolerance: Tolerance, rms: float) -> d
     # A single element may move further than the whole, all the more an outlier.
     extreme = 10 * t * rms + t * peak
     # Four values that cross zero are no change, however small the map.
-    handful = 4 / max(1, math.prod(actual.shape)) if t else 0.0
+    handful = 4 / max(1, math.prod(actual.shape)) if tolerance.fraction else 0.0
     # The difference of two fractions is rounded; exactly four values are four values.
     fraction = max(tolerance.fraction, handful) * (1 + 1e-9)
     return {

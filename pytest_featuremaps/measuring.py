@@ -64,7 +64,8 @@ def line(key: str, one: FeatureMap, *, sample: int | None = None) -> Line:
 def _inputs(one: FeatureMap) -> str | None:
     """Digest what went into a layer; None where its values were not kept or cannot be read."""
     try:
-        words = [f"{key} {given.shape} {digest(given.tensor)}" for key, given in one.inputs.items()]
+        # Not their names: a parameter that is called otherwise is given the same.
+        words = [f"{given.shape} {digest(given.tensor)}" for given in one.inputs.values()]
     except (CaptureError, UnsupportedTensor):
         return None
     return digest_text(" ".join(words))

@@ -230,39 +230,46 @@ def test_a_baseline_of_a_newer_format_says_so_and_of_an_older_version_is_read(pr
 
 # --- maps without numbers -----------------------------------------------------------------------
 
-SHAPES = """
+MODEL = """
 @pytest.fixture
 def model():
     return nn.Sequential(nn.Conv2d(3, {width}, 3), nn.ReLU())
-
+"""
+SHAPES = """
 @pytest.mark.capture("**"{keep})
-def test_table({shapes}model, feature_maps, feature_snapshot):
+def test_{name}({shapes}model, feature_maps, feature_snapshot):
     model(torch.ones(1, 3, 8, 8))
     assert feature_maps == feature_snapshot
 """
 
 
-@pytest.mark.parametrize("keep", ["", ', keep="stats"', ', keep="shapes"'])
-def test_shapes_are_compared_where_there_are_no_values(write, pytester, keep):
-    def run(width, *arguments):
-        write(SHAPES.format(width=width, keep=keep, shapes="shapes_only, "))
-        return pytester.runpytest("-p", "no:cacheprovider", *arguments)
+def test_shapes_are_compared_where_there_are_no_values(write, pytester):
+    keeps = {"values": "", "stats": ', keep="stats"', "shapes": ', keep="shapes"'}
+    tests = [
+        SHAPES.format(name=name, keep=keep, shapes="shapes_only, ") for name, keep in keeps.items()
+    ]
 
-    run(4, "--snapshot-update").assert_outcomes(passed=1)
-    run(4).assert_outcomes(passed=1)
+    def run(width, *arguments):
+        write(MODEL.format(width=width) + "".join(tests))
+        # Fake tensors load parts of torch that a process loads once.
+        return pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments)
+
+    run(4, "--snapshot-update").assert_outcomes(passed=3)
     result = run(5)
-    result.assert_outcomes(failed=1)
+    result.assert_outcomes(failed=3)
     result.stdout.fnmatch_lines(
-        ["E * assert 0 changed first: shape 1×5×6×6, the baseline has 1×4×6×6"]
+        ["E * assert 0 changed first: shape 1×5×6×6, the baseline has 1×4×6×6"] * 3
     )
+    run(4).assert_outcomes(passed=3)
 
 
 def test_a_run_without_numbers_does_not_pass_for_one_that_has_them(write, pytester):
-    body = SHAPES.format(width=4, keep="{keep}", shapes="")
-    write(body.format(keep=""))
-    pytester.runpytest("-p", "no:cacheprovider", "--snapshot-update").assert_outcomes(passed=1)
-    write(body.format(keep=', keep="shapes"'))
-    result = pytester.runpytest("-p", "no:cacheprovider")
+    def run(keep, *arguments):
+        write(MODEL.format(width=4) + SHAPES.format(name="table", keep=keep, shapes=""))
+        return pytester.runpytest("-p", "no:cacheprovider", *arguments)
+
+    run("", "--snapshot-update")
+    result = run(', keep="shapes"')
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["E * assert 0 changed first: numbers none, the baseline has some"])
 

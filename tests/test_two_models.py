@@ -128,13 +128,12 @@ def test_floats_are_not_compared_with_integers_and_complex_numbers():
 
 
 def test_another_input_is_the_first_suspect_and_the_same_one_is_told():
-    one = recorded(net(), ONES)
-    other_input = ONES * 1.5
+    reference, model, other, louder = net(), net(), net(1.5), ONES * 1.5
+    one = recorded(reference, ONES)
     assert "  why: the model's input is not the reference's" in str(
-        compare(one, recorded(net(), other_input))
+        compare(one, recorded(model, louder))
     )
-    assert "  why: its weights changed" in str(compare(one, recorded(net(1.5), ONES)))
-    model = net()
+    assert "  why: its weights changed" in str(compare(one, recorded(other, ONES)))
     model[2].forward = lambda x: 2 * nn.functional.linear(x, model[2].weight, model[2].bias)
     assert (
         "why: same weights, same input of the model: its code changed, or that of a layer before it"
