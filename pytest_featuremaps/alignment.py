@@ -6,26 +6,15 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
-from pytest_featuremaps.naming import (
-    Names,
-    around,
-    difference,
-    first_call,
-    renamings,
-    shift,
-    skeleton,
-    split,
-)
+from pytest_featuremaps import likeness
+from pytest_featuremaps.naming import Names, around, difference, renamings, shift, skeleton, split
 from pytest_featuremaps.tables import Line
-from pytest_featuremaps.tolerances import estimate
 
 Pair: TypeAlias = tuple[int, int]
 Token: TypeAlias = Callable[[Line], Hashable]
 Test: TypeAlias = Callable[[Line, Line], bool]
-
-_SAME: Final = 1e-3  # a relative L2 change that is another machine's rounding, not another layer
 
 
 @dataclass(frozen=True)
@@ -44,11 +33,11 @@ class Alignment:
 def align(expected: Sequence[Line], actual: Sequence[Line]) -> Alignment:
     """Pair the lines of two runs that stand for the same layer.
 
-    Lines that are surely the same are paired first, as far as they come in the same order:
-    those of the same weights, then of the same values, of the same key, and of names that are
-    alike; each time only between the pairs that were found before. What is left is paired in
-    any order. So a block that was put into the middle of a numbered container has no partner,
-    and what follows it keeps its own.
+    Those of the same weights are paired first, wherever they stand, and the lines in their
+    blocks with them. Then comes what has the same values, the same key or a name that is alike,
+    each time only between the pairs that were found before; at last what is left and stands in
+    another order. So a block that was put into the middle of a numbered container has no
+    partner, and what follows it keeps its own.
 
     Source: the anchors are those of patience diff (B. Cohen): what is unique on both sides, and
     of that the longest chain in the same order (M. Fredman, 1975). Time n log n in lines.
@@ -80,12 +69,17 @@ class _Aligning:
         sure = self._same_weights()
         self._settle(sure)
         self._settle([*sure, *self._followers()])
-        self._refine(_values, self._may_be, unique=True)
+        self._refine(likeness.same_values, self._may_be, unique=True)
         self._proved = {step for pair in self._pairs() if (step := self._step(pair))}
-        self._refine(_first_call, _always)
-        for alike in (_renumbered, _skeleton, _two_names, _one_name):
+        self._refine(likeness.same_key, _always)
+        for alike in (
+            likeness.same_skeleton_and_type,
+            likeness.same_skeleton,
+            likeness.same_two_names,
+            likeness.same_name,
+        ):
             self._refine(alike, self._has_new_name)
-        self._refine(_form, self._is_renamed)
+        self._refine(likeness.same_form, self._is_renamed)
         self._drop_unproved()
         self._pair_in_any_order()
         pairs = sorted(self._pairs())
@@ -95,7 +89,7 @@ class _Aligning:
     def _same_weights(self) -> list[Pair]:
         """The pairs of weights that there are once on each side."""
         everything = range(len(self._expected)), range(len(self._actual))
-        found = self._matches(*everything, _weights, unique=True)
+        found = self._matches(*everything, likeness.same_weights, unique=True)
         return [pair for pair in found if self._passes(pair, self._may_be)]
 
     def _settle(self, pairs: Sequence[Pair]) -> None:
@@ -166,7 +160,7 @@ class _Aligning:
         return (gone and new) or skeleton(expected.key) == skeleton(actual.key)
 
     def _is_renamed(self, expected: Line, actual: Line) -> bool:
-        return self._has_new_name(expected, actual) and _holds_the_same(expected, actual)
+        return self._has_new_name(expected, actual) and likeness.hold_the_same(expected, actual)
 
     def _drop_unproved(self) -> None:
         """Undo pairs of other names for which nothing speaks but their place.
@@ -181,7 +175,7 @@ class _Aligning:
             for pair, step in steps
             if step is None
             or step in self._proved
-            or (step[-1] == 0 and (taken[step] > 1 or not self._passes(pair, _contradict)))
+            or (step[-1] == 0 and (taken[step] > 1 or not self._passes(pair, likeness.contradict)))
         ]
 
     def _step(self, pair: Pair) -> tuple[str, str, int] | None:
@@ -201,7 +195,7 @@ class _Aligning:
             # In a container, what has the number of a block that went may well be another one.
             if skeleton(key) == key and self._after.get(key, -1) in free:
                 self._loose.append((row, self._after[key]))
-        alike = list(self._matches(*self._left(), _form, unique=False))
+        alike = list(self._matches(*self._left(), likeness.same_form, unique=False))
         self._loose += [pair for pair in alike if self._passes(pair, self._is_renamed)]
 
     def _followers(self) -> list[Pair]:
@@ -275,50 +269,3 @@ def _longest_chain(pairs: Iterable[Pair]) -> list[Pair]:
 def _always(expected: Line, actual: Line) -> bool:
     del expected, actual
     return True
-
-
-def _weights(line: Line) -> Hashable:
-    return (line.weights, split(first_call(line.key))[1]) if line.weights else None
-
-
-def _values(line: Line) -> Hashable:
-    return (line.digest, *_form(line)) if line.digest else None
-
-
-def _first_call(line: Line) -> Hashable:
-    return first_call(line.key)
-
-
-def _renumbered(line: Line) -> Hashable:
-    return skeleton(line.key), line.module_type
-
-
-def _skeleton(line: Line) -> Hashable:
-    return skeleton(line.key)
-
-
-def _two_names(line: Line) -> Hashable:
-    path, suffix = split(line.key)
-    return tuple(path[-2:]), suffix, line.module_type
-
-
-def _one_name(line: Line) -> Hashable:
-    path, suffix = split(line.key)
-    return tuple(path[-1:]), suffix, line.module_type, line.shape
-
-
-def _form(line: Line) -> tuple[Hashable, ...]:
-    return line.module_type, line.shape, line.dtype
-
-
-def _contradict(expected: Line, actual: Line) -> bool:
-    return None is not expected.weights != actual.weights is not None
-
-
-def _holds_the_same(expected: Line, actual: Line) -> bool:
-    if expected.digest and expected.digest == actual.digest:
-        return True
-    if not (expected.sketch and actual.sketch):
-        return False
-    sizes = (expected.stats.get("rms", 0.0), actual.stats.get("rms", 0.0))
-    return estimate(expected.sketch, sizes[0], actual.sketch, sizes[1]) <= _SAME

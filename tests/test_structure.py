@@ -229,6 +229,7 @@ def test_a_module_that_runs_once_more_has_one_call_more(seeded, before):
 
 def test_an_accepted_insertion_keeps_the_numbers_of_what_was_only_renumbered(net, before):
     net.layer1.insert(2, nn.Identity())
+    net.conv1.weight.data *= 1 + 1e-6
     after = recorded(net)
     merged = load(merge(dump(before), after))
 
@@ -237,6 +238,32 @@ def test_an_accepted_insertion_keeps_the_numbers_of_what_was_only_renumbered(net
     old = {line.key: line for line in before.lines}
     (moved,) = (line for line in merged.lines if line.key == "layer1.4.conv2")
     assert moved == replace(old["layer1.3.conv2"], key="layer1.4.conv2")
+
+
+def lines(**weights):
+    return [replace(layer("x", 0, 1)[0], key=key, weights=one) for key, one in weights.items()]
+
+
+def numbered(*digests, container="acts"):
+    one = layer("x", 0, 1)[2]
+    return [
+        replace(one, key=f"{container}.{number}", digest=digest)
+        for number, digest in enumerate(digests)
+    ]
+
+
+def test_layers_without_weights_are_known_by_their_values():
+    partners = align(numbered(*"abc"), numbered(*"axbc")).partners
+    assert partners == {"acts.0": "acts.0", "acts.1": "acts.2", "acts.2": "acts.3"}
+
+
+def test_nothing_but_its_place_makes_no_partner_of_a_layer_with_other_weights():
+    before = lines(**{"0": "aa", "1": "bb", "3": "dd"})
+    after = lines(**{"0": "aa", "2": "cc", "3": "dd"})
+    assert align(before, after).partners == {"0": "0", "3": "3"}
+    # Unless what is around it took the same step.
+    shifted = lines(**{"1": "aa", "2": "cc", "4": "dd"})
+    assert align(before, shifted).partners == {"0": "1", "1": "2", "3": "4"}
 
 
 # --- any edit of any stack ----------------------------------------------------------------------
@@ -287,8 +314,8 @@ def test_every_block_is_found_again_in_any_order(order):
     aligned = align(stack(range(1, 9)), stack(order))
 
     for place, seed in enumerate(order):
-        assert aligned.partners[f"layers.{seed - 1}.conv"] == f"layers.{place}.conv"
-        assert aligned.partners[f"layers.{seed - 1}"] == f"layers.{place}"
+        for end in ("", ".conv", ".norm", ".relu"):
+            assert aligned.partners[f"layers.{seed - 1}{end}"] == f"layers.{place}{end}"
 
 
 @settings(max_examples=100, deadline=None)
