@@ -6,17 +6,15 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
-from pytest_featuremaps.naming import difference, first_call, renamings, shift, skeleton, split
+from pytest_featuremaps import likeness
+from pytest_featuremaps.naming import Names, around, difference, renamings, shift, skeleton, split
 from pytest_featuremaps.tables import Line
-from pytest_featuremaps.tolerances import estimate
 
 Pair: TypeAlias = tuple[int, int]
 Token: TypeAlias = Callable[[Line], Hashable]
 Test: TypeAlias = Callable[[Line, Line], bool]
-
-_SAME: Final = 1e-3  # a relative L2 change that is another machine's rounding, not another layer
 
 
 @dataclass(frozen=True)
@@ -35,11 +33,11 @@ class Alignment:
 def align(expected: Sequence[Line], actual: Sequence[Line]) -> Alignment:
     """Pair the lines of two runs that stand for the same layer.
 
-    Lines that are surely the same are paired first, as far as they come in the same order:
-    those of the same weights, then of the same values, of the same key, and of names that are
-    alike; each time only between the pairs that were found before. What is left is paired in
-    any order. So a block that was put into the middle of a numbered container has no partner,
-    and what follows it keeps its own.
+    Those of the same weights are paired first, wherever they stand, and the lines in their
+    blocks with them. Then comes what has the same values, the same key or a name that is alike,
+    each time only between the pairs that were found before; at last what is left and stands in
+    another order. So a block that was put into the middle of a numbered container has no
+    partner, and what follows it keeps its own.
 
     Source: the anchors are those of patience diff (B. Cohen): what is unique on both sides, and
     of that the longest chain in the same order (M. Fredman, 1975). Time n log n in lines.
@@ -62,21 +60,45 @@ class _Aligning:
         self._expected, self._actual = expected, actual
         self._before = {line.key: place for place, line in enumerate(expected)}
         self._after = {line.key: place for place, line in enumerate(actual)}
+        self._blocks = {around(line.key) for line in expected}
         self._chain: list[Pair] = []
         self._loose: list[Pair] = []
+        self._proved: set[tuple[str, str, int]] = set()
 
     def run(self) -> Alignment:
-        self._refine(_weights, self._may_be, unique=True)
-        self._refine(_values, self._may_be, unique=True)
-        self._refine(_first_call, _always)
-        for alike in (_renumbered, _skeleton, _two_names, _one_name):
+        sure = self._same_weights()
+        self._settle(sure)
+        self._settle([*sure, *self._followers()])
+        self._refine(likeness.same_values, self._may_be, unique=True)
+        self._proved = {step for pair in self._pairs() if (step := self._step(pair))}
+        self._refine(likeness.same_key, _always)
+        for alike in (
+            likeness.same_skeleton_and_type,
+            likeness.same_skeleton,
+            likeness.same_two_names,
+            likeness.same_name,
+        ):
             self._refine(alike, self._has_new_name)
-        self._refine(_form, self._is_renamed)
+        self._refine(likeness.same_form, self._is_renamed)
         self._drop_unproved()
         self._pair_in_any_order()
-        pairs = sorted([*self._chain, *self._loose])
+        pairs = sorted(self._pairs())
         keys = {self._expected[i].key: self._actual[j].key for i, j in pairs}
         return Alignment(keys, frozenset(self._actual[j].key for _, j in self._moved(pairs)))
+
+    def _same_weights(self) -> list[Pair]:
+        """The pairs of weights that there are once on each side."""
+        everything = range(len(self._expected)), range(len(self._actual))
+        found = self._matches(*everything, likeness.same_weights, unique=True)
+        return [pair for pair in found if self._passes(pair, self._may_be)]
+
+    def _settle(self, pairs: Sequence[Pair]) -> None:
+        """Take pairs for granted, those as well that stand in another order."""
+        self._chain = _longest_chain(pairs)
+        self._loose = sorted(set(pairs).difference(self._chain))
+
+    def _pairs(self) -> list[Pair]:
+        return [*self._chain, *self._loose]
 
     def _moved(self, pairs: Sequence[Pair]) -> set[Pair]:
         """The pairs that stand in another order than the others; sooner those of other names."""
@@ -114,8 +136,9 @@ class _Aligning:
         self, rows: Iterable[int], columns: Iterable[int], token: Token, *, unique: bool
     ) -> Iterator[Pair]:
         """The pairs of one token; of several lines each, in order, where they are as many."""
-        before = _by_token(self._expected, rows, token)
-        after = _by_token(self._actual, columns, token)
+        taken, occupied = {i for i, _ in self._loose}, {j for _, j in self._loose}
+        before = _by_token(self._expected, (i for i in rows if i not in taken), token)
+        after = _by_token(self._actual, (j for j in columns if j not in occupied), token)
         for shared, places in before.items():
             others = after.get(shared, ())
             if len(places) == len(others) and not (unique and len(places) > 1):
@@ -137,7 +160,7 @@ class _Aligning:
         return (gone and new) or skeleton(expected.key) == skeleton(actual.key)
 
     def _is_renamed(self, expected: Line, actual: Line) -> bool:
-        return self._has_new_name(expected, actual) and _holds_the_same(expected, actual)
+        return self._has_new_name(expected, actual) and likeness.hold_the_same(expected, actual)
 
     def _drop_unproved(self) -> None:
         """Undo pairs of other names for which nothing speaks but their place.
@@ -147,13 +170,12 @@ class _Aligning:
         """
         steps = [(pair, self._step(pair)) for pair in self._chain]
         taken = Counter(step for _, step in steps)
-        proved = {step for pair, step in steps if step and self._passes(pair, _holds_the_same)}
         self._chain = [
             pair
             for pair, step in steps
             if step is None
-            or step in proved
-            or (step[-1] == 0 and (taken[step] > 1 or not self._passes(pair, _contradict)))
+            or step in self._proved
+            or (step[-1] == 0 and (taken[step] > 1 or not self._passes(pair, likeness.contradict)))
         ]
 
     def _step(self, pair: Pair) -> tuple[str, str, int] | None:
@@ -164,41 +186,50 @@ class _Aligning:
         return difference(self._expected[pair[0]].key, self._actual[pair[1]].key)
 
     def _pair_in_any_order(self) -> None:
-        """Pair what is left, and stands in another order: by contents, by a step, by key."""
-        everything = range(len(self._expected)), range(len(self._actual))
-        for token in (_weights, _values):
-            left, free = map(set, self._left())
-            self._loose += [
-                pair
-                for pair in self._matches(*everything, token, unique=True)
-                if pair[0] in left and pair[1] in free and self._passes(pair, self._may_be)
-            ]
-        self._follow_others()
-        rows, columns = self._left()
-        free = set(columns)
-        at_their_keys = ((row, self._after.get(self._expected[row].key)) for row in rows)
-        self._loose += [(row, place) for row, place in at_their_keys if place in free]
-        alike = self._matches(*self._left(), _form, unique=False)
-        self._loose += [pair for pair in alike if self._passes(pair, self._is_renamed)]
-
-    def _follow_others(self) -> None:
-        """Pair what is left where layers around it were renamed, as those were."""
-        taken: dict[str, list[str]] = defaultdict(list)
-        for names in dict.fromkeys(map(self._names, [*self._chain, *self._loose])):
-            if names is not None:
-                taken[names[0]].append(names[1])
+        """Pair what is left and stands in another order: as its block does, by key, by values."""
+        self._loose += self._followers()
         rows, columns = self._left()
         free = set(columns)
         for row in rows:
-            for key in renamings(self._expected[row].key, taken):
-                place = self._after.get(key, -1)
-                if place in free:
-                    self._loose.append((row, place))
-                    free.remove(place)
-                    break
+            key = self._expected[row].key
+            # In a container, what has the number of a block that went may well be another one.
+            if skeleton(key) == key and self._after.get(key, -1) in free:
+                self._loose.append((row, self._after[key]))
+        alike = list(self._matches(*self._left(), likeness.same_form, unique=False))
+        self._loose += [pair for pair in alike if self._passes(pair, self._is_renamed)]
+
+    def _followers(self) -> list[Pair]:
+        """What is left in blocks of which other lines are paired, paired as those are."""
+        taken: dict[str, list[str]] = defaultdict(list)
+        for old, new in dict.fromkeys(filter(None, map(self._block, self._pairs()))):
+            taken[old].append(new)
+        rows, columns = self._left()
+        # The narrowest block knows best where its lines went.
+        places = sorted(
+            (-depth, row, self._after.get(key, -1))
+            for row in rows
+            for depth, key in renamings(self._expected[row].key, taken)
+        )
+        found: dict[int, int] = {}
+        free = set(columns)
+        for _, row, place in places:
+            if row not in found and place in free:
+                found[row] = place
+                free.remove(place)
+        return list(found.items())
+
+    def _block(self, pair: Pair) -> Names | None:
+        """The two names of the block that a pair is in; None where that is the whole model."""
+        names = self._names(pair)
+        if names is not None:
+            return names
+        key = self._expected[pair[0]].key
+        own = ".".join(split(key)[0])
+        path = own if own in self._blocks else around(key)
+        return (path, path) if path else None
 
     def _left(self) -> tuple[list[int], list[int]]:
-        pairs = [*self._chain, *self._loose]
+        pairs = self._pairs()
         rows, columns = {i for i, _ in pairs}, {j for _, j in pairs}
         return (
             [i for i in range(len(self._expected)) if i not in rows],
@@ -238,52 +269,3 @@ def _longest_chain(pairs: Iterable[Pair]) -> list[Pair]:
 def _always(expected: Line, actual: Line) -> bool:
     del expected, actual
     return True
-
-
-def _weights(line: Line) -> Hashable:
-    return (line.weights, split(first_call(line.key))[1]) if line.weights else None
-
-
-def _values(line: Line) -> Hashable:
-    return (line.digest, *_form(line)) if line.digest else None
-
-
-def _first_call(line: Line) -> Hashable:
-    return first_call(line.key)
-
-
-def _renumbered(line: Line) -> Hashable:
-    return skeleton(line.key), line.module_type
-
-
-def _skeleton(line: Line) -> Hashable:
-    return skeleton(line.key)
-
-
-def _two_names(line: Line) -> Hashable:
-    path, suffix = split(line.key)
-    return tuple(path[-2:]), suffix, line.module_type
-
-
-def _one_name(line: Line) -> Hashable:
-    path, suffix = split(line.key)
-    return tuple(path[-1:]), suffix, line.module_type, line.shape
-
-
-def _form(line: Line) -> tuple[Hashable, ...]:
-    return line.module_type, line.shape, line.dtype
-
-
-def _contradict(expected: Line, actual: Line) -> bool:
-    return None is not expected.weights != actual.weights is not None
-
-
-def _holds_the_same(expected: Line, actual: Line) -> bool:
-    if expected.weights and expected.weights == actual.weights:
-        return True
-    if expected.digest and expected.digest == actual.digest:
-        return True
-    if not (expected.sketch and actual.sketch):
-        return False
-    sizes = (expected.stats.get("rms", 0.0), actual.stats.get("rms", 0.0))
-    return estimate(expected.sketch, sizes[0], actual.sketch, sizes[1]) <= _SAME

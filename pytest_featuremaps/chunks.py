@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 _SMALLEST, _LARGEST = 1e-100, 1e100
 
 
+FAKE = "a fake tensor has a shape and no values: run the model outside `shapes_only`"
+META = "a meta tensor has a shape and no values: move the model to a device that computes"
+VALUELESS = frozenset({FAKE, META})
+"""Why tensors have no values at all, rather than values that cannot be read."""
+
+
 def readable(tensor: torch.Tensor) -> torch.Tensor:
     """Give a detached real view of a tensor's numbers, or say why there is none.
 
@@ -41,9 +47,9 @@ def readable(tensor: torch.Tensor) -> torch.Tensor:
 def _obstacle(tensor: torch.Tensor) -> str:
     # Fake before meta: a fake tensor that stands for a GPU one is no meta tensor.
     if isinstance(tensor, FakeTensor):
-        return "a fake tensor has a shape and no values: run the model outside `shapes_only`"
+        return FAKE
     if tensor.is_meta:
-        return "a meta tensor has a shape and no values: move the model to a device that computes"
+        return META
     if tensor.is_nested:
         return "a nested tensor has no common shape: use `.to_padded_tensor(0.0)` or `.unbind()`"
     if tensor.is_quantized:

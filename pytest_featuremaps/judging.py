@@ -158,11 +158,13 @@ def _is_beyond(move: Violation) -> bool:
 def _moves(expected: Line, actual: Line, tolerance: Tolerance) -> list[Violation]:
     """How far each quantity that both sides hold has moved, whether or not it may."""
     moves: list[Violation] = []
-    if tolerance.relative_l2 == 0 and expected.digest and actual.digest:
-        if expected.digest == actual.digest:
-            tolerance = ROUNDING
-        else:
+    if expected.stats and not actual.stats:
+        moves.append(Violation("numbers", "none", "some"))
+    if tolerance.relative_l2 == 0:
+        if expected.digest and actual.digest and expected.digest != actual.digest:
             moves.append(Violation("bytes", actual.digest, expected.digest))
+        else:
+            tolerance = ROUNDING
     before, after = _magnitude(expected, "rms"), _magnitude(actual, "rms")
     if expected.sketch and actual.sketch:
         change = estimate(expected.sketch, before, actual.sketch, after)
@@ -184,7 +186,7 @@ def _limits(expected: Line, actual: Line, tolerance: Tolerance, rms: float) -> d
     # A single element may move further than the whole, all the more an outlier.
     extreme = 10 * t * rms + t * peak
     # Four values that cross zero are no change, however small the map.
-    handful = 4 / max(1, math.prod(actual.shape)) if t else 0.0
+    handful = 4 / max(1, math.prod(actual.shape)) if tolerance.fraction else 0.0
     # The difference of two fractions is rounded; exactly four values are four values.
     fraction = max(tolerance.fraction, handful) * (1 + 1e-9)
     return {

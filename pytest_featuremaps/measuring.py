@@ -5,9 +5,11 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 
+from pytest_featuremaps.chunks import VALUELESS
 from pytest_featuremaps.errors import CaptureError, UnsupportedTensor
 from pytest_featuremaps.feature_map import FeatureMap
 from pytest_featuremaps.maps import FeatureMaps
@@ -37,7 +39,8 @@ def table(maps: Mapping[str, FeatureMap], *, sample: int | None = None) -> Table
 def line(key: str, one: FeatureMap, *, sample: int | None = None) -> Line:
     """Measure one feature map; arguments and errors are those of `table`.
 
-    Of a map whose values were not kept, what was kept is measured.
+    Of a map whose values were not kept, what was kept is measured; of one that never had any,
+    such as a fake tensor's, the shape and the dtype.
     """
     chosen = one if sample is None else one.take(sample)
     facts = Line(
@@ -50,35 +53,43 @@ def line(key: str, one: FeatureMap, *, sample: int | None = None) -> Line:
         weights=one.place.layer.weights(),
         inputs=_inputs(one) if one.has_inputs and sample is None else None,
     )
-    if one.kept.how == "values":
-        return _with_numbers(facts, *_numbers(chosen.tensor), digest(chosen.tensor))
-    if one.kept.stats is not None:
-        return _with_numbers(facts, one.kept.stats, one.kept.sketch, one.kept.digest)
-    return facts
+    try:
+        return replace(facts, **_measured(chosen))
+    except UnsupportedTensor as error:
+        if str(error) in VALUELESS:
+            return facts
+        raise UnsupportedTensor(f"{one.place.title} cannot be measured: {error}") from None
 
 
 def _inputs(one: FeatureMap) -> str | None:
     """Digest what went into a layer; None where its values were not kept or cannot be read."""
     try:
-        words = [f"{key} {given.shape} {digest(given.tensor)}" for key, given in one.inputs.items()]
+        # Not their names: a parameter that is called otherwise is given the same.
+        words = [f"{given.shape} {digest(given.tensor)}" for given in one.inputs.values()]
     except (CaptureError, UnsupportedTensor):
         return None
     return digest_text(" ".join(words))
 
 
-def _numbers(tensor: torch.Tensor) -> tuple[Stats, Sketch | None]:
-    rounded = tensor.is_floating_point() or tensor.is_complex()
-    return summarise(tensor), sketch(tensor) if rounded else None
+def _measured(one: FeatureMap) -> dict[str, Any]:
+    """Return the numbers of a map, or those that were taken in the hook, as fields of a line."""
+    kept = one.kept
+    if kept.how == "values":
+        rounded = one.tensor.is_floating_point() or one.tensor.is_complex()
+        drawn = sketch(one.tensor) if rounded else None
+        return _fields(summarise(one.tensor), drawn, digest(one.tensor))
+    if kept.obstacle:
+        raise UnsupportedTensor(kept.obstacle)
+    return _fields(kept.stats, kept.sketch, kept.digest) if kept.stats else {}
 
 
-def _with_numbers(facts: Line, stats: Stats, drawn: Sketch | None, bytes_: str | None) -> Line:
-    return replace(
-        facts,
-        stats={name: getattr(stats, name) for name in STATISTICS},
-        sketch=drawn.values if drawn else None,
-        nonfinite=drawn.nonfinite if drawn else None,
-        digest=bytes_,
-    )
+def _fields(stats: Stats, drawn: Sketch | None, bytes_: str | None) -> dict[str, Any]:
+    return {
+        "stats": {name: getattr(stats, name) for name in STATISTICS},
+        "sketch": drawn.values if drawn else None,
+        "nonfinite": drawn.nonfinite if drawn else None,
+        "digest": bytes_,
+    }
 
 
 def environment() -> dict[str, str | int | bool | None]:

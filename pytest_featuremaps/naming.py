@@ -65,9 +65,21 @@ def shift(names: Names) -> tuple[str, str, int]:
     return *names, 0
 
 
-def renamings(key: str, taken: dict[str, list[str]]) -> Iterator[str]:
-    """Yield what a key may be called, where layers around it are called as in `taken`."""
+def around(key: str) -> str:
+    """Return the path of the block that a layer is in; empty where that is the whole model."""
+    return ".".join(split(key)[0][:-1])
+
+
+def renamings(key: str, taken: dict[str, list[str]]) -> Iterator[tuple[int, str]]:
+    """Yield what a key may be called, where layers around it are called as in `taken`.
+
+    With it comes how many segments of the key those layers share. Numbers that come after those
+    may have shifted, unless they are inside a numbered block.
+    """
     path, suffix = split(key)
     for end in range(len(path), -1, -1):
+        whole = end > 0 and path[end - 1].isdecimal()
+        if not whole and any(map(str.isdecimal, path[end:])):
+            continue
         for new in taken.get(".".join(path[:end]), ()):
-            yield join([*([new] if new else []), *path[end:]], suffix)
+            yield end, join([*([new] if new else []), *path[end:]], suffix)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -341,6 +342,7 @@ def pytest_runtest_makereport(
         attach(report, failures)
     if _FAILURES in item.stash:
         _leave_results(item, report)
+    _tell_comparisons(report)
     return report
 
 
@@ -458,6 +460,18 @@ def _leave_results(item: pytest.Item, report: pytest.TestReport) -> None:
         left = results.keep(*place, failures)
         report.sections.append(("feature maps to review", "\n".join(left)))
         failures.clear()
+
+
+def _tell_comparisons(report: pytest.TestReport) -> None:
+    """Tell the whole story of what `compare()` found in a test that fails; then forget it."""
+    live = sys.modules.get("pytest_featuremaps.live")
+    if live is None:  # nobody compares
+        return
+    if report.failed:
+        sections = [("feature maps compared", str(comparison)) for comparison in live.FOUND]
+        report.sections.extend(sections)
+    if report.failed or report.when == "teardown":
+        live.FOUND.clear()
 
 
 def _unused(config: pytest.Config) -> list[str]:

@@ -154,7 +154,7 @@ ROOMS = {
     "functional": {"torch"},
     "silence": {"torch", "targets", "keys", "paths"},
     "models": {"torch", "paths"},
-    "measuring": {"torch", "maps", "feature_map", "sketch", "stats", "tables", "errors"},
+    "measuring": {"torch", "maps", "feature_map", "sketch", "stats", "chunks", "tables", "errors"},
     "maps": {
         "targets",
         "sheets",
@@ -220,7 +220,8 @@ ROOMS = {
     "review": {"tables", *FOUNDATION},
     "baseline": {"judging", "alignment", "renaming", "tolerances", "tables", "errors"},
     "judging": {"tolerances", "tables"},
-    "alignment": {"naming", "tolerances", "tables"},
+    "alignment": {"likeness", "naming", "tables"},
+    "likeness": {"naming", "tolerances", "tables"},
     "renaming": {"errors", "wording"},
     "naming": set(),
     "tolerances": {"tables", "errors"},

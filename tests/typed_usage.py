@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -10,12 +12,14 @@ from PIL import Image
 from torch import nn
 
 from pytest_featuremaps import (
+    Comparison,
     FeatureMap,
     FeatureMaps,
     FeatureSnapshot,
     Recording,
     Tolerance,
     capture,
+    compare,
 )
 
 
@@ -43,7 +47,7 @@ def test_typed(
     assert picture.size[0] >= values.shape[-1]
     assert one == feature_snapshot
     assert feature_maps.only("conv*") == feature_snapshot(
-        "convolutions", tolerance=Tolerance(1e-3), sample=0
+        "convolutions", tolerance=Tolerance(1e-3), sample=0, rename={"stem": "conv1"}
     )
 
 
@@ -54,3 +58,11 @@ def maps_of(model: nn.Module) -> FeatureMaps:
     mean: float = maps["conv1"].stats.mean
     assert mean < 1
     return view
+
+
+def ported(reference: FeatureMaps, candidate: FeatureMaps) -> float:
+    found: Comparison = compare(reference, candidate, rename=(r"^net\.", ""), tolerance="half")
+    assert found, found.table()
+    renaming: Callable[[str], str] = str.lower
+    assert compare(reference, candidate, rename=renaming).first is None
+    return min(found.signal_to_noise().values())
