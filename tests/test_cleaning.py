@@ -38,90 +38,117 @@ BROKEN = {
     "skipped at import": "import pytest; pytest.importorskip('no_such_module')",
     "broken at import": "1 / 0",
 }
-# With workers, too: what a controller knows, it knows from them.
-WORKERS = pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
 
+
+# Workers take a second each to load torch, and cleaning up is the same for whatever syrupy stores.
+PLAIN = """
+from syrupy.extensions.single_file import SingleFileSnapshotExtension as Single
+
+def test_first(output, snapshot):
+    assert output == snapshot(extension_class=Single)
+
+def test_second(output, snapshot):
+    {before}
+    assert output == snapshot(extension_class=Single)
+    assert output == snapshot(extension_class=Single)
+"""
+PLAIN_CONFTEST = """
+import pytest
 
 @pytest.fixture
-def project(pytester, write):
-    class Project:
-        folder = pytester.path / "__snapshots__" / "test_it"
-        path = pytester.path / "test_it.py"
+def output():
+    return b"output"
+"""
 
-        def write(self, before="pass", **files):
-            write(RECORDED.format(before=before), **files)
 
-        def update(self, *arguments):
-            return pytester.runpytest(
-                "-p", "no:cacheprovider", "--snapshot-update", *arguments, no_reraise_ctrlc=True
-            )
+class Project:
+    def __init__(self, pytester, write, workers=()):
+        self.path = pytester.path / "test_it.py"
+        self._pytester = pytester
+        self._write = write
+        self._workers = workers
 
-        def stored(self):
-            return sorted(path.name for path in self.folder.iterdir())
+    def write(self, before="pass", conftest=""):
+        if self._workers:
+            self._pytester.makeconftest(PLAIN_CONFTEST + conftest)
+            self.path.write_text("import pytest\n" + PLAIN.format(before=before))
+        else:
+            self._write(RECORDED.format(before=before), conftest=conftest)
 
-    one = Project()
-    one.write()
-    one.update().assert_outcomes(passed=2)
-    assert one.stored() == ["test_first.jsonl", "test_second.jsonl", "test_second[relu].png"]
+    def update(self, *arguments):
+        return self._run(*self._workers, *arguments)
+
+    def _run(self, *arguments):
+        always = ("-p", "no:cacheprovider", "-p", "no:torch", "--snapshot-update")
+        return self._pytester.runpytest(*always, *arguments, no_reraise_ctrlc=True)
+
+    def stored(self):
+        folder = self._pytester.path / "__snapshots__" / "test_it"
+        return sorted(path.name for path in folder.iterdir())
+
+    def record(self):
+        self.write()
+        self._run().assert_outcomes(passed=2)
+        assert len(self.stored()) == 3
+
+
+@pytest.fixture(params=[(), ("-n", "2")], ids=["alone", "workers"])
+def project(request, pytester, write):
+    """A project whose baselines are recorded, run by one process and by workers."""
+    one = Project(pytester, write, request.param)
+    one.record()
     return one
 
 
-@WORKERS
 @pytest.mark.parametrize("before", ENDINGS.values(), ids=list(ENDINGS))
-def test_nothing_is_deleted_when_a_test_does_not_get_to_its_baseline(project, before, workers):
+def test_nothing_is_deleted_when_a_test_does_not_get_to_its_baseline(project, before):
     before_update = project.stored()
     project.write(before)
-    project.update(*workers)
+    project.update()
     assert project.stored() == before_update
 
 
-@WORKERS
 @pytest.mark.parametrize("arguments", SELECTIONS.values(), ids=list(SELECTIONS))
-def test_nothing_is_deleted_when_tests_are_selected(project, pytester, arguments, workers):
+def test_nothing_is_deleted_when_tests_are_selected(project, pytester, arguments):
     before_update = project.stored()
     pytester.makeini("[pytest]\nmarkers = slow: takes long\n")
     project.write()
-    text = project.path.read_text()
-    at = text.rindex("@pytest.mark.capture")
-    project.path.write_text(f"{text[:at]}@pytest.mark.slow\n{text[at:]}")
-    project.update(*arguments, *workers)
+    marked = "@pytest.mark.slow\ndef test_second"
+    project.path.write_text(project.path.read_text().replace("def test_second", marked))
+    project.update(*arguments)
     assert project.stored() == before_update
 
 
-@WORKERS
 @pytest.mark.parametrize("arguments", STOPS.values(), ids=list(STOPS))
-def test_nothing_is_deleted_when_the_run_stops_before_a_test(project, pytester, arguments, workers):
+def test_nothing_is_deleted_when_the_run_stops_before_a_test(project, pytester, arguments):
     before_update = project.stored()
     pytester.makepyfile(test_before="def test_it(): assert False")
-    project.update("test_before.py", "test_it.py", *arguments, *workers)
+    project.update("test_before.py", "test_it.py", *arguments)
     assert project.stored() == before_update
 
 
-@WORKERS
 @pytest.mark.parametrize("first", BROKEN.values(), ids=list(BROKEN))
-def test_nothing_is_deleted_when_a_module_is_skipped_or_broken_at_import(
-    project, pytester, first, workers
-):
+def test_nothing_is_deleted_when_a_module_is_skipped_or_broken_at_import(project, pytester, first):
     before_update = project.stored()
     project.path.write_text(f"{first}\n{project.path.read_text()}")
     pytester.makepyfile(test_other="def test_it(): pass")
-    project.update(*workers)
-    project.update(*workers, "--continue-on-collection-errors")
+    project.update("--continue-on-collection-errors")
     assert project.stored() == before_update
 
 
-@WORKERS
-def test_nothing_is_deleted_when_a_fixture_fails(project, workers):
+def test_nothing_is_deleted_when_a_fixture_fails(project):
     before_update = project.stored()
     project.write(conftest="\n@pytest.fixture\ndef output():\n    raise RuntimeError('no model')\n")
-    project.update(*workers).assert_outcomes(errors=2)
+    project.update().assert_outcomes(errors=2)
     assert project.stored() == before_update
 
 
-def test_nothing_is_deleted_when_a_worker_crashes(project):
+def test_nothing_is_deleted_when_a_worker_crashes(pytester, write):
+    project = Project(pytester, write, ("-n", "2"))
+    project.record()
     before_update = project.stored()
     project.write("import os; os._exit(1)")
-    result = project.update("-n", "2")
+    result = project.update()
     result.stdout.fnmatch_lines(["*worker * crashed while running 'test_it.py::test_second'*"])
     assert project.stored() == before_update
 
@@ -133,8 +160,7 @@ def test_nothing_is_deleted_when_a_test_fails_that_passed_before_it_ran_again(pr
     assert project.stored() == before_update
 
 
-@WORKERS
-def test_nothing_is_deleted_when_a_conftest_deselects(project, workers):
+def test_nothing_is_deleted_when_a_conftest_deselects(project):
     before_update = project.stored()
     project.write(
         conftest="""
@@ -143,7 +169,7 @@ def pytest_collection_modifyitems(config, items):
     del items[1:]
 """
     )
-    project.update(*workers)
+    project.update()
     assert project.stored() == before_update
 
 
@@ -153,7 +179,14 @@ WORKERS_REPORT = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize("arguments", [[], pytest.param(["-n", "2"], marks=WORKERS_REPORT)])
-def test_a_true_orphan_goes_after_a_complete_clean_run(project, arguments):
+def test_a_true_orphan_goes_after_a_complete_clean_run_only(pytester, write, arguments):
+    project = Project(pytester, write)
+    project.record()
+    before_update = project.stored()
+    project.write("assert False")
+    project.update(*arguments).assert_outcomes(passed=1, failed=1)
+    assert project.stored() == before_update
+    project.write()
     project.path.write_text(project.path.read_text().replace("def test_second", "def test_renamed"))
     project.update(*arguments).assert_outcomes(passed=2)
     assert project.stored() == [
