@@ -28,7 +28,7 @@ def test_picture(output, feature_maps, feature_snapshot):
 @pytest.mark.capture("relu")
 def test_syrupys_own_fixture(output, feature_maps, snapshot):
     feature_maps["relu"].tensor.mul_({gain})
-    assert table(feature_maps) == snapshot(extension_class=TableExtension)
+    assert table(feature_maps) == snapshot.use_extension(TableExtension)
 """
 
 
@@ -42,7 +42,7 @@ def project(pytester, write):
             write(body.replace("{gain}", str(gain)))
 
         def run(self, *arguments):
-            return pytester.runpytest("-p", "no:cacheprovider", *arguments)
+            return pytester.runpytest("-p", "no:cacheprovider", "-p", "no:torch", *arguments)
 
         def record(self):
             self.write()
@@ -170,7 +170,6 @@ def summary(result):
 def test_what_was_generated_updated_passed_and_failed_is_counted(project, workers):
     project.write()
     assert summary(project.run("--snapshot-update", *workers)) == ["3 snapshots generated."]
-    assert summary(project.run(*workers)) == ["3 snapshots passed."]
     project.write(gain=2)
     assert summary(project.run(*workers))[0] == "3 snapshots failed."
     assert summary(project.run("--snapshot-update", *workers)) == ["3 snapshots updated."]
@@ -198,7 +197,7 @@ def test_unused_ones_fail_the_run_are_named_and_go_with_an_update(project, worke
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     told = summary(result)
     assert told[0] == "2 snapshots passed. 1 snapshot unused."
-    assert any(line.startswith("Unused test_picture[relu]") for line in told), told
+    assert any(line.startswith("Unused ") and "test_picture[relu]" in line for line in told), told
     assert project.run("--snapshot-warn-unused", *workers).ret == pytest.ExitCode.OK
     assert project.stored() == before
     project.run("--snapshot-update", "--snapshot-no-cleanup", *workers)
