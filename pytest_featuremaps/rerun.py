@@ -81,7 +81,11 @@ class End:
 
 
 def arguments(
-    given: Sequence[str], *, options: Collection[str], folder: Path, own: Iterable[str]
+    given: Sequence[str | os.PathLike[str]],
+    *,
+    options: Collection[str],
+    folder: Path,
+    own: Iterable[str],
 ) -> list[str]:
     """Return the arguments of a run that selects and configures as the first one does.
 
@@ -93,7 +97,8 @@ def arguments(
         folder: where the run may write.
         own: further arguments.
     """
-    kept = [one for one in given if one.partition("=")[0] not in _DROPPED]
+    words = [os.fspath(one) for one in given]
+    kept = [one for one in words if one.partition("=")[0] not in _DROPPED]
     off = [argument for name, argument in _OFF.items() if name in options]
     into = [f"--basetemp={folder / 'tmp'}"] if "basetemp" in options else []
     return [*kept, *off, *into, *own, "-q", "-rfE", "--tb=no", "--color=no"]

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -132,11 +133,21 @@ def test_the_tolerance_follows_from_the_noise():
 
 
 def test_the_second_run_selects_and_configures_alike_and_writes_nothing(tmp_path):
-    given = ["-k", "conv", "--junitxml=out.xml", "--pdb", "--debug=log", "-n", "4", "--strange=1"]
+    given = [
+        Path("tests"),
+        "-k",
+        "conv",
+        "--junitxml=out.xml",
+        "--pdb",
+        "--debug=log",
+        "-n",
+        "4",
+        "--strange=1",
+    ]
     options = {"xmlpath", "numprocesses", "basetemp"}
     made = arguments(given, options=options, folder=tmp_path, own=["--own"])
     assert made == [
-        *["-k", "conv", "--junitxml=out.xml", "-n", "4", "--strange=1"],
+        *["tests", "-k", "conv", "--junitxml=out.xml", "-n", "4", "--strange=1"],
         *["--junitxml=", "--numprocesses=0", f"--basetemp={tmp_path / 'tmp'}", "--own"],
         *["-q", "-rfE", "--tb=no", "--color=no"],
     ]
