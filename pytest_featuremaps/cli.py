@@ -20,7 +20,7 @@ from pytest_featuremaps.review.choosing import BadApprovals, UnknownResult
 from pytest_featuremaps.review.deciding import Choice
 from pytest_featuremaps.review.records import RECORD, BadRecord
 from pytest_featuremaps.review.walking import Walk
-from pytest_featuremaps.wording import printable
+from pytest_featuremaps.wording import plain
 
 DONE, LEFT, WRONG, NOTHING, IN_CI = range(5)
 _CODES: Final = (
@@ -187,7 +187,7 @@ def _carry_out(verdict: str, choices: Iterable[Choice], asked: argparse.Namespac
 def _told(outcome: dict[str, Any]) -> str:
     maps = ", ".join(outcome["layers"][:5]) + (" …" if len(outcome["layers"]) > 5 else "")
     reason = f": {outcome['reason']}" if outcome["reason"] else f" ({maps})"
-    return printable(f"{outcome['outcome']} {outcome['baseline']}{reason}")
+    return plain(f"{outcome['outcome']} {outcome['baseline']}{reason}", None)
 
 
 def _described(choice: Choice, *, whole: bool = True) -> dict[str, Any]:
@@ -247,7 +247,7 @@ def _say(text: str) -> None:
 
 
 def _complain(text: str, code: int) -> int:
-    sys.stderr.write(f"{printable(text)}\n")
+    sys.stderr.write(f"{plain(text, None)}\n")
     return code
 
 

@@ -12,11 +12,10 @@ from pytest_featuremaps import baseline, measuring, story
 from pytest_featuremaps.errors import CaptureError
 from pytest_featuremaps.judging import Entry, shape_text
 from pytest_featuremaps.maps import FeatureMaps
-from pytest_featuremaps.phrases import safe
 from pytest_featuremaps.renaming import Rename
 from pytest_featuremaps.tables import INPUTS, Table
 from pytest_featuremaps.tolerances import Tolerance, asked_for, estimate
-from pytest_featuremaps.wording import listed
+from pytest_featuremaps.wording import listed, plain
 
 FOUND: Final[deque[Comparison]] = deque(maxlen=8)
 """The latest comparisons that found a difference, for the report of a test that fails."""
@@ -144,7 +143,12 @@ def _row(entry: Entry) -> tuple[str, ...]:
     if line is None:
         return ("",) * len(_HEADINGS)
     types = {one.dtype: None for one in (entry.expected, entry.actual) if one}
-    facts = (safe(entry.key), safe(line.module_type), shape_text(line.shape), " → ".join(types))
+    facts = (
+        plain(entry.key),
+        plain(line.module_type),
+        shape_text(line.shape),
+        " → ".join(types),
+    )
     change, ratio = _change(entry), _ratio(entry)
     if change is None or ratio is None:
         return (*facts, entry.kind, "", "")

@@ -8,6 +8,7 @@ from typing import Final
 from pytest_featuremaps.baseline import Comparison
 from pytest_featuremaps.judging import Entry, Violation, shape_text
 from pytest_featuremaps.tables import Line, Value
+from pytest_featuremaps.wording import plain
 
 WIDTH: Final = 100
 KEY_WIDTH: Final = 36  # of a key in a line of limited width
@@ -34,30 +35,30 @@ def say(comparison: Comparison, entry: Entry, *, other_weights: bool = False) ->
         return entry.kind if entry.partner is None else called(entry)
     remarks = ["its weights changed"] if other_weights else []
     if entry.has_other_type and entry.expected:
-        remarks.append(f"it was a {safe(entry.expected.module_type)}")
+        remarks.append(f"it was a {plain(entry.expected.module_type)}")
     told = f" ({', '.join(remarks)})" if remarks else ""
     return say_violation(comparison, entry.violations[0]) + told
 
 
 def name(comparison: Comparison, entry: Entry, width: int | None = None) -> str:
     """Return the key of a map, and the one on the other side where that is another."""
-    key = safe(entry.key, width)
+    key = plain(entry.key, width)
     if entry.partner is None:
         return key
-    return f"{key} ({comparison.against}: {safe(entry.partner, width)})"
+    return f"{key} ({comparison.against}: {plain(entry.partner, width)})"
 
 
 def called(entry: Entry, width: int | None = None) -> str:
     """Return the other name of a map."""
-    return f"was called {safe(entry.partner or '', width)}"
+    return f"was called {plain(entry.partner or '', width)}"
 
 
 def say_violation(comparison: Comparison, violation: Violation) -> str:
     """Return observed against allowed."""
     name = quantity(violation.quantity)
     if isinstance(violation.observed, str):
-        before = safe(str(violation.allowed))
-        return f"{name} {safe(violation.observed)}, the {comparison.against} has {before}"
+        before = plain(str(violation.allowed))
+        return f"{name} {plain(violation.observed)}, the {comparison.against} has {before}"
     moved = "" if violation.quantity == "relative_l2" else "moved by "
     return f"{name} {moved}{_number(violation.observed)}, allowed {_number(violation.allowed)}"
 
@@ -78,12 +79,12 @@ def quantity(name: str) -> str:
 
 def describe(line: Line) -> str:
     """Return what a map is."""
-    return f"{safe(line.module_type)} of shape {shape_text(line.shape)}, {safe(line.dtype)}"
+    return f"{plain(line.module_type)} of shape {shape_text(line.shape)}, {plain(line.dtype)}"
 
 
 def property_of(name: str, value: Value) -> str:
     """Return a fact of an environment."""
-    return f"{safe(name.replace('_', ' '))} {safe(str(value))}"
+    return f"{plain(name.replace('_', ' '))} {plain(str(value))}"
 
 
 def count(number: int, noun: str) -> str:
@@ -95,17 +96,6 @@ def listing(names: Sequence[str]) -> str:
     """Return names in their order, and how many were left out."""
     more = [f"… and {len(names) - _NAMES} more"] if len(names) > _NAMES else []
     return ", ".join([*names[:_NAMES], *more])
-
-
-def safe(text: str, width: int | None = None) -> str:
-    """Return a text from outside without what a terminal would obey; its middle cut out to fit."""
-    shown = "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-        for char in text
-    )
-    if width is None or len(shown) <= width:
-        return shown
-    return f"{shown[: width // 2]}…{shown[-(width // 2 - 1) :]}"
 
 
 def clip(line: str) -> str:

@@ -7,98 +7,36 @@ loaded into every run of its environment.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Generator, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_featuremaps import reviewing
 from pytest_featuremaps.invocation import TOLERANCE, accept_command, run_tolerance
+from pytest_featuremaps.marks import (
+    MAPS,
+    MARK,
+    MARK_HELP,
+    MODEL,
+    SHAPES,
+    SNAPSHOT,
+    Capturing,
+    fixture_names,
+    model_of,
+    order_fixtures,
+)
 
 if TYPE_CHECKING:
     from pytest_featuremaps.extensions import Verdict
-    from pytest_featuremaps.recording import Moment, Recording
+    from pytest_featuremaps.recording import Recording
     from pytest_featuremaps.snapshots import Claims, FeatureSnapshot
-
-MARK = "capture"
-MAPS = "feature_maps"
-SNAPSHOT = "feature_snapshot"
-SHAPES = "shapes_only"
-MODEL = "featuremaps_model"
-OUTPUT = "featuremaps_output"
-REPORT = "featuremaps_report"
 
 # A report holds the numbers of this many maps: taking and sending them costs time.
 _MOST_MAPS = 50
 
-_MARK_OPTIONS = (
-    "where",
-    "model",
-    "inputs",
-    "grads",
-    "keep",
-    "channels",
-    "layout",
-    "required",
-)
-_MARK_HELP = (
-    "capture(*targets, where=None, model='model', inputs=False, grads=False, keep='values', "
-    "channels=False, layout=None, required=True): record what these modules of the model return, "
-    "for the feature_maps fixture. A target is a module path ('features.3'), a glob ('**.conv1'), "
-    "a compiled regular expression or a functional call ('block.add()'); where= narrows by class "
-    "or predicate; model= names the fixture that gives the model."
-)
-
-
-class _Capturing:
-    """The recording of the test that runs, and the models that its marks name."""
-
-    def __init__(self, item: pytest.Item) -> None:
-        from pytest_featuremaps.recording import Recording
-
-        self.recording: Recording = Recording(
-            sketched=SNAPSHOT in _fixture_names(item), intercepting=False
-        )
-        self.marks: dict[str, list[pytest.Mark]] = {}
-        self._met: dict[str, object] = {}
-        self._wrong: dict[str, str] = {}
-        self._start: Moment | None = None
-        default = item.config.getini(MODEL)
-        for mark in reversed(list(item.iter_markers(MARK))):
-            _check_options(mark)
-            self.marks.setdefault(mark.kwargs.get("model", default), []).append(mark)
-
-    def meet(self, fixture: str, model: object) -> None:
-        """Put hooks on a model as soon as its fixture has made it.
-
-        A fixture that overrides another of its name is met twice, perhaps with the same model
-        changed. The later value is the one that tests see, so what is wrong with a value is
-        told only when it is used.
-        """
-        if fixture in self._met:
-            self.recording.detach(fixture)
-        self._met[fixture] = model
-        reasons = [_attach(self.recording, mark, fixture, model) for mark in self.marks[fixture]]
-        self._wrong[fixture] = "\n".join(filter(None, reasons))
-
-    def use(self, fixture: str, model: object) -> None:
-        """Meet a model that is about to be used, and fail where that was not possible."""
-        if fixture not in self._met or self._met[fixture] is not model:
-            self.meet(fixture, model)
-        if self._wrong[fixture]:
-            pytest.fail(self._wrong[fixture], pytrace=False)
-
-    def begin_body(self) -> None:
-        """Start every run of the test's body from what was recorded before the first."""
-        if self._start is None:
-            self._start = self.recording.moment()
-        else:
-            self.recording.rewind(self._start)
-
-
-_CAPTURING = pytest.StashKey[_Capturing]()
+_CAPTURING = pytest.StashKey[Capturing]()
 _FILES: pytest.StashKey[dict[str, tuple[str, str]]] = pytest.StashKey()
 _ALIKE: pytest.StashKey[dict[str, set[str]]] = pytest.StashKey()
 _CLAIMED: pytest.StashKey[Claims] = pytest.StashKey()
@@ -119,7 +57,7 @@ def feature_maps(request: pytest.FixtureRequest) -> Recording:
     """
     capturing = _capturing(request.node)
     for fixture, marks in capturing.marks.items():
-        capturing.use(fixture, _fixture_value(request, fixture, marks[0]))
+        capturing.use(fixture, model_of(request, fixture, marks[0]))
     return capturing.recording
 
 
@@ -185,19 +123,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "relative L2 change. By default it follows from the dtype and the device of each map.",
     )
     group = parser.getgroup("featuremaps", "feature maps of PyTorch models")
-    group.addoption(
-        "--featuremaps-output",
-        dest=OUTPUT,
-        metavar="DIR",
-        help="Where failed comparisons leave pictures and numbers to review; "
-        ".featuremaps at the root directory by default.",
-    )
-    group.addoption(
-        "--featuremaps-report",
-        dest=REPORT,
-        metavar="FILE.html",
-        help="Write what waits for review as one page, which needs no network.",
-    )
+    reviewing.add_options(group)
     group.addoption(
         "--featuremaps-tolerance",
         metavar="TOLERANCE",
@@ -214,13 +140,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the mark; where baselines are updated, guard those that are not asked for."""
-    config.addinivalue_line("markers", _MARK_HELP)
-    snapshots = config.getoption("snapshot_dirname", default="__snapshots__")
-    if snapshots in _output(config).parts:
-        raise pytest.UsageError(
-            f"--featuremaps-output={config.getoption(OUTPUT)} is inside {snapshots}, which holds "
-            "baselines: choose a folder elsewhere"
-        )
+    config.addinivalue_line("markers", MARK_HELP)
+    reviewing.check_options(config)
     _check_tolerance(config)
     if config.getoption("featuremaps_noise"):
         from pytest_featuremaps.rehearsing import rehearse
@@ -236,11 +157,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Set `feature_maps` up right after the models; mark tests with a baseline for syrupy."""
     for item in items:
-        _order_fixtures(item)
-    _sweep_results(config, items)
+        order_fixtures(item)
+    if not config.getoption("featuremaps_rehearse_into"):
+        files = {item.nodeid.partition("::")[0] for item in items}
+        tests = {item.nodeid for item in items if SNAPSHOT in fixture_names(item)}
+        reviewing.sweep(config, files, tests)
     if any(line.startswith("syrupy_snapshot") for line in config.getini("markers")):
         for item in items:
-            if SNAPSHOT in _fixture_names(item):
+            if SNAPSHOT in fixture_names(item):
                 item.add_marker("syrupy_snapshot")
     # Here, because a worker of xdist collects all tests, but runs only some of them.
     alike = config.stash.setdefault(_ALIKE, {})
@@ -263,7 +187,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Look at the test's marks before its first fixture is set up, unless it is skipped."""
     if item.config.getoption("setupplan", default=False):
         return
-    if MAPS in _fixture_names(item):
+    if MAPS in fixture_names(item):
         item.config.stash[_CAPTURING] = _capturing(item)
     elif any(mark.name == MARK for mark in item.own_markers):
         pytest.fail(
@@ -335,34 +259,27 @@ def pytest_runtest_makereport(
     report = yield
     if capturing is not None and call.when == "call" and report.failed and capturing.recording:
         report.sections.append(("feature maps", capturing.recording.summary(most=_MOST_MAPS)))
-    failures = item.stash.get(_FAILURES, [])
+    failures, agreements = item.stash.get(_FAILURES, []), item.stash.get(_AGREEMENTS, [])
     if report.failed and failures:
-        from pytest_featuremaps.recapping import attach
-
-        attach(report, failures)
-    if _FAILURES in item.stash:
-        _leave_results(item, report)
+        _tell_failures(report, failures)
+    if _FAILURES in item.stash and not item.config.getoption("featuremaps_rehearse_into"):
+        reviewing.leave(item, report, failures, agreements)
+    agreements.clear()
+    if report.failed:
+        failures.clear()
     _tell_comparisons(report)
     return report
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the page of what waits for review, once all workers are done."""
-    config = session.config
-    asked = config.getoption(REPORT)
-    if asked and not hasattr(config, "workerinput"):
-        from pytest_featuremaps.review import folder, page
-
-        path = config.invocation_params.dir / asked
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folder.write_whole(path, page.render(folder.read(_output(config)), _unused(config)))
+    """Write the page of what waits for review."""
+    reviewing.write_page(session.config)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Sum failed baselines up: how many maps changed, where first, and what to type next."""
-    config = terminalreporter.config
-    if hasattr(config, "workerinput"):  # nobody sees what a worker writes
+    if hasattr(terminalreporter.config, "workerinput"):  # nobody sees what a worker writes
         return
     # A test that failed, then passed when it ran again, is under another name.
     kinds = ("failed", "error")
@@ -373,10 +290,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter,
             [one for kind in kinds for one in terminalreporter.stats.get(kind, [])],
         )
-    asked = config.getoption(REPORT)
-    if asked:
-        path = config.invocation_params.dir / asked
-        terminalreporter.write_line(f"feature maps to review: {path}")
+    reviewing.tell_page(terminalreporter)
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
@@ -390,8 +304,8 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
 
 def _deselect_without_baseline(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the tests alone that compare with a baseline."""
-    others = [item for item in items if SNAPSHOT not in _fixture_names(item)]
-    items[:] = [item for item in items if SNAPSHOT in _fixture_names(item)]
+    others = [item for item in items if SNAPSHOT not in fixture_names(item)]
+    items[:] = [item for item in items if SNAPSHOT in fixture_names(item)]
     if others:
         config.hook.pytest_deselected(items=others)
 
@@ -417,9 +331,9 @@ def _with_values() -> Generator[None, object, object]:
         return (yield)
 
 
-def _capturing(item: pytest.Item) -> _Capturing:
+def _capturing(item: pytest.Item) -> Capturing:
     if _CAPTURING not in item.stash:
-        item.stash[_CAPTURING] = _Capturing(item)
+        item.stash[_CAPTURING] = Capturing(item)
     return item.stash[_CAPTURING]
 
 
@@ -444,22 +358,13 @@ def _write_properties(item: pytest.Item, recording: Recording, *, measure: bool)
     ]
 
 
-def _leave_results(item: pytest.Item, report: pytest.TestReport) -> None:
-    """Tell the story of each failed comparison, and keep what it leaves until it is decided."""
-    from pytest_featuremaps import results
+def _tell_failures(report: pytest.TestReport, failures: list[Verdict]) -> None:
+    """Tell the whole story of each failed comparison, and in short for the end of the run."""
+    from pytest_featuremaps.recapping import attach
 
-    failures, agreements = item.stash[_FAILURES], item.stash[_AGREEMENTS]
-    place = _output(item.config), item.config.rootpath, item.nodeid
-    passed = report.when == "call" and (report.passed or hasattr(report, "wasxfail"))
-    results.settle(*place, agreements, passed=passed)
-    agreements.clear()
-    if report.failed and failures:
-        for verdict in failures:
-            story = "\n".join(verdict.story)
-            report.sections.append((f"feature baseline {verdict.title}", story))
-        left = results.keep(*place, failures)
-        report.sections.append(("feature maps to review", "\n".join(left)))
-        failures.clear()
+    attach(report, failures)
+    for verdict in failures:
+        report.sections.append((f"feature baseline {verdict.title}", "\n".join(verdict.story)))
 
 
 def _tell_comparisons(report: pytest.TestReport) -> None:
@@ -474,54 +379,6 @@ def _tell_comparisons(report: pytest.TestReport) -> None:
         live.FOUND.clear()
 
 
-def _unused(config: pytest.Config) -> list[str]:
-    """Return the baselines of ours that syrupy found no test to ask for."""
-    report = getattr(getattr(config, "_syrupy", None), "report", None)
-    locations = [Path(one.location) for one in getattr(report, "unused", ())]
-    ours = [path for path in locations if path.suffix in {".jsonl", ".png"}]
-    return sorted(os.path.relpath(path, config.rootpath) for path in ours)
-
-
-def _sweep_results(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Take away what is left of tests that exist no more, where whole files were collected."""
-    output = _output(config)
-    in_part = config.option.collectonly or any("::" in argument for argument in config.args)
-    if output.is_dir() and not in_part:
-        from pytest_featuremaps.review import folder
-
-        files = {item.nodeid.partition("::")[0] for item in items}
-        tests = {item.nodeid for item in items if SNAPSHOT in _fixture_names(item)}
-        folder.sweep(output, config.rootpath, files, tests)
-
-
-def _output(config: pytest.Config) -> Path:
-    """Return the folder for what runs leave."""
-    asked = config.getoption(OUTPUT)
-    return config.invocation_params.dir / asked if asked else config.rootpath / ".featuremaps"
-
-
-def _fixture_names(item: pytest.Item) -> list[str]:
-    names: list[str] = getattr(item, "fixturenames", [])
-    return names
-
-
-def _order_fixtures(item: pytest.Item) -> None:
-    """Move `shapes_only` to the front, and `feature_maps` to right after the last model.
-
-    A fixture of wider scope that runs a model's forward would come before it otherwise.
-    """
-    names = _fixture_names(item)
-    if SHAPES in names:
-        names.remove(SHAPES)
-        names.insert(0, SHAPES)
-    default = item.config.getini(MODEL)
-    models = {mark.kwargs.get("model", default) for mark in item.iter_markers(MARK)}
-    places = [number for number, name in enumerate(names) if name in models]
-    if MAPS in names and places and names.index(MAPS) > max(places):
-        names.remove(MAPS)
-        names.insert(max(places) + 1, MAPS)
-
-
 def _check_case(item: pytest.Item) -> None:
     """Refuse a test whose baselines would be another test's on a disk that ignores case."""
     alike = item.config.stash[_ALIKE].get(item.nodeid.casefold(), set())
@@ -532,64 +389,6 @@ def _check_case(item: pytest.Item) -> None:
             "would be the same file.\nGive one of the tests, or of its parameters, another name.",
             pytrace=False,
         )
-
-
-def _check_options(mark: pytest.Mark) -> None:
-    unknown = [name for name in mark.kwargs if name not in _MARK_OPTIONS]
-    if unknown:
-        pytest.fail(
-            f"{_spell(mark)}: capture has no option {unknown[0]!r}.\n"
-            f"Its options are: {', '.join(_MARK_OPTIONS)}.",
-            pytrace=False,
-        )
-
-
-def _attach(recording: Recording, mark: pytest.Mark, fixture: str, model: object) -> str:
-    """Record what a mark names, and say why that is not possible; empty when it is."""
-    from pytest_featuremaps.errors import CaptureError
-    from pytest_featuremaps.models import is_model
-
-    if not is_model(model):
-        found = f"the fixture {fixture!r} gives a {type(model).__name__}, not a torch.nn.Module"
-        return _no_model(mark, found)
-    options = {name: value for name, value in mark.kwargs.items() if name != "model"}
-    try:
-        recording.attach(model, *mark.args, **options, name=fixture)
-    except CaptureError as error:
-        return str(error)
-    return ""
-
-
-def _fixture_value(request: pytest.FixtureRequest, fixture: str, mark: pytest.Mark) -> object:
-    try:
-        return request.getfixturevalue(fixture)
-    except pytest.FixtureLookupError as error:
-        if error.argname != fixture:
-            raise
-    return pytest.fail(_no_model(mark, f"there is no fixture {fixture!r}"), pytrace=False)
-
-
-def _no_model(mark: pytest.Mark, found: str) -> str:
-    targets = ", ".join(map(repr, mark.args)).replace("'", '"')
-    return "\n".join(
-        [
-            f"{_spell(mark)} needs the model under test, and {found}.",
-            "Say which model it is, in one of three ways:",
-            f"  - a fixture named 'model', or as {MODEL} in the configuration says",
-            '  - the fixture\'s name in the mark: capture(..., model="net")',
-            f"  - a model that the test builds itself: {MAPS}.attach(net, {targets or '...'})",
-        ]
-    )
-
-
-def _spell(mark: pytest.Mark) -> str:
-    written = [f'"{one}"' if isinstance(one, str) else repr(one) for one in mark.args]
-    written += [f"{name}={_plain(value)}" for name, value in mark.kwargs.items()]
-    return f"@pytest.mark.capture({', '.join(written)})"
-
-
-def _plain(value: object) -> str:
-    return f'"{value}"' if isinstance(value, str) else getattr(value, "__name__", repr(value))
 
 
 def _syrupy_snapshot(request: pytest.FixtureRequest) -> Any:  # noqa: ANN401 - syrupy may be absent

@@ -20,13 +20,13 @@ from pytest_featuremaps.phrases import (
     name,
     property_of,
     quantity,
-    safe,
     say,
     say_fully,
     say_violation,
 )
 from pytest_featuremaps.tables import INPUTS, Line
 from pytest_featuremaps.tolerances import PROFILES
+from pytest_featuremaps.wording import plain
 
 ACCEPT: Final = "pytest --snapshot-update"
 
@@ -55,7 +55,7 @@ def headline(comparison: Comparison, title: str, *, accept: str = ACCEPT) -> lis
 
 
 def _closing(title: str, accept: str) -> str:
-    where = f"{safe(title, KEY_WIDTH)}: the whole story is in the report section"
+    where = f"{plain(title, KEY_WIDTH)}: the whole story is in the report section"
     if not accept:
         return where
     both = f"{where}; accept with: {accept}"
@@ -101,13 +101,13 @@ def why(comparison: Comparison) -> str:
 
 def _agreement(comparison: Comparison, title: str) -> str:
     verb = "agrees" if len(comparison.entries) == 1 else "agree"
-    return f"{safe(title)}: {_maps(comparison)} {verb} with the {comparison.against}"
+    return f"{plain(title)}: {_maps(comparison)} {verb} with the {comparison.against}"
 
 
 def _disagreement(comparison: Comparison, title: str, differing: int) -> str:
     verb = "differs" if differing == 1 else "differ"
     of_all = f"{differing} of {_maps(comparison)}"
-    return f"{safe(title)}: {of_all} {verb} from the {comparison.against}"
+    return f"{plain(title)}: {of_all} {verb} from the {comparison.against}"
 
 
 # --- the first one ------------------------------------------------------------------------------
@@ -117,10 +117,10 @@ def _opening(comparison: Comparison, first: Entry, width: int | None = None) -> 
     if first.violations:
         told = _say_first(comparison, first)
         return f"{name(comparison, first, width)} {_changed(comparison)}: {told}"
-    key, block = safe(first.key, width), _block(comparison, first)
+    key, block = plain(first.key, width), _block(comparison, first)
     if first.partner:
         same = "the same map" if first.actual and first.actual.stats else "of the same shape"
-        others = f"{safe(block.name, width)}, {len(block.keys)} maps" if block else same
+        others = f"{plain(block.name, width)}, {len(block.keys)} maps" if block else same
         return f"{key} {called(first, width)}: {others}"
     state, rest = (
         ("new", f"the {comparison.against} does not hold")
@@ -129,7 +129,7 @@ def _opening(comparison: Comparison, first: Entry, width: int | None = None) -> 
     )
     if block is None:
         return f"{key} is {state}: {rest}{' it' if state == 'new' else ''}"
-    return f"{key} is {state}, as is all of {safe(block.name, width)}: {len(block.keys)} maps"
+    return f"{key} is {state}, as is all of {plain(block.name, width)}: {len(block.keys)} maps"
 
 
 def _say_first(comparison: Comparison, entry: Entry) -> str:
@@ -154,7 +154,7 @@ def _reason(comparison: Comparison, first: Entry, width: int | None = None) -> I
     if first.violations and first.expected and first.actual:
         yield _why(comparison, first, first.expected, first.actual)
         return
-    changed = next((entry for entry in comparison.entries if entry.violations), None)
+    changed = next(entry for entry in comparison.entries if entry.violations)
     if changed is None:
         return
     key, said = name(comparison, changed, width), _say_first(comparison, changed)
@@ -179,9 +179,9 @@ def _causes(comparison: Comparison, first: Entry, before: Line, after: Line) -> 
     if first.partner and comparison.moved:
         yield "layers changed places"
     if before.dtype != after.dtype:
-        yield f"it is computed in {safe(after.dtype)}, the {against}'s in {safe(before.dtype)}"
+        yield f"it is computed in {plain(after.dtype)}, the {against}'s in {plain(before.dtype)}"
     if first.has_other_type:
-        yield f"it was a {safe(before.module_type)}, now it is a {safe(after.module_type)}"
+        yield f"it was a {plain(before.module_type)}, now it is a {plain(after.module_type)}"
     if first.has_other_weights:
         yield "its weights changed"
     weights = "same weights" if before.weights and after.weights else "no weights to compare"
@@ -244,7 +244,7 @@ def _following(comparison: Comparison, first: Entry) -> Iterator[str]:
         if entry.agrees or entry is first or (block and id(block) in told):
             continue
         if block and len(block.keys) > 1:
-            lines.append(f"{safe(block.name)}: {_fate(entry)}, {count(len(block.keys), 'map')}")
+            lines.append(f"{plain(block.name)}: {_fate(entry)}, {count(len(block.keys), 'map')}")
         else:
             lines.append(_follow(comparison, entry, other_weights=entry.key in others))
         told.add(id(block))
@@ -256,7 +256,7 @@ def _following(comparison: Comparison, first: Entry) -> Iterator[str]:
 
 
 def _follow(comparison: Comparison, entry: Entry, *, other_weights: bool) -> str:
-    key = name(comparison, entry) if entry.violations else safe(entry.key)
+    key = name(comparison, entry) if entry.violations else plain(entry.key)
     return f"{key}: {say(comparison, entry, other_weights=other_weights)}"
 
 
@@ -268,7 +268,7 @@ def _other_weights(comparison: Comparison, first: Entry) -> Iterator[str]:
     """Which layers changed by themselves, however long the list of those that follow."""
     of_themselves = set(structure.changed_weights(comparison)) - {first.key}
     keys = [
-        safe(one.key) for one in comparison.entries if one.violations and one.key in of_themselves
+        plain(one.key) for one in comparison.entries if one.violations and one.key in of_themselves
     ]
     if keys:
         yield f"weights changed as well: {listing(keys)}"
@@ -292,22 +292,22 @@ def _structural(comparison: Comparison) -> Iterator[tuple[str, list[str]]]:
         yield word, [_name(block) for block in blocks]
     yield "renamed as declared", [_name(block) for block in structure.declared(comparison)]
     for kind in ("reshaped", "retyped"):
-        yield kind, [safe(entry.key) for entry in comparison.entries if entry.kind == kind]
+        yield kind, [plain(entry.key) for entry in comparison.entries if entry.kind == kind]
     replaced = [entry for entry in comparison.entries if entry.has_other_type]
     yield "another module", [_replacement(entry) for entry in replaced]
     later = f"in another order than in the {comparison.against}"
-    yield later, [safe(key) for key in comparison.reordered]
+    yield later, [plain(key) for key in comparison.reordered]
 
 
 def _name(block: structure.Block) -> str:
     maps = f" ({len(block.keys)} maps)" if len(block.keys) > 1 else ""
-    return safe(block.name) + maps
+    return plain(block.name) + maps
 
 
 def _replacement(entry: Entry) -> str:
     before, after = entry.expected, entry.actual
-    types = [safe(line.module_type) for line in (before, after) if line]
-    return f"{safe(entry.key)} ({' → '.join(types)})"
+    types = [plain(line.module_type) for line in (before, after) if line]
+    return f"{plain(entry.key)} ({' → '.join(types)})"
 
 
 def _structure_in_short(comparison: Comparison) -> Iterator[str]:

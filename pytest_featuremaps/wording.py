@@ -15,13 +15,16 @@ def natural(name: str) -> list[tuple[int, int, str]]:
     ]
 
 
-def plain(name: str, width: int = 160) -> str:
-    """Write a name so that it stays on one line: what a terminal would obey is escaped.
+def plain(text: str, width: int | None = 160) -> str:
+    """Write a text from outside on one line: what a terminal would obey is escaped.
 
-    The middle of a very long one is left out.
+    The middle of one that is longer than `width` is left out; None leaves nothing out.
     """
-    shown = printable(name)
-    if len(shown) <= width:
+    shown = "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+    if width is None or len(shown) <= width:
         return shown
     return f"{shown[: width // 2]}…{shown[-(width // 2 - 1) :]}"
 
@@ -31,11 +34,3 @@ def listed(names: Iterable[str], *, most: int = 20, nothing: str = "none") -> st
     ordered = sorted(names, key=natural)
     more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
     return (", ".join(map(plain, ordered[:most])) or nothing) + more
-
-
-def printable(text: str) -> str:
-    """Return a text from outside without what a terminal would obey."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-        for char in text
-    )

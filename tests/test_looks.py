@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nets import Net
 from PIL import Image
 from torch import nn
 
@@ -33,7 +34,6 @@ from pytest_featuremaps.rendering import (
     PictureTooLarge,
     palette,
 )
-from tests.nets import Net
 
 
 def feature_map(tensor, module_type="Conv2d", **options):

@@ -9,7 +9,7 @@ from pathlib import Path
 from pytest_featuremaps.review.deciding import Choice
 from pytest_featuremaps.review.folder import Result
 from pytest_featuremaps.review.records import Map
-from pytest_featuremaps.wording import printable
+from pytest_featuremaps.wording import plain
 
 _MOST = 10  # maps of one table told one by one
 
@@ -27,10 +27,10 @@ def summary(choices: Sequence[Choice]) -> str:
 def listed(choices: Iterable[Choice], most: int = _MOST) -> Iterator[str]:
     """Yield lines that tell what waits for review, test by test."""
     for test, group in groupby(choices, key=lambda choice: choice.result.record.test):
-        yield printable(test)
+        yield plain(test, None)
         for choice in group:
             record = choice.result.record
-            yield f"  {record.id}  {printable(record.baseline.rpartition('/')[2])}"
+            yield f"  {record.id}  {plain(record.baseline.rpartition('/')[2], None)}"
             pending = [one for one in record.pending if one.key in choice.keys]
             yield from (f"    {told(choice.result, one)}" for one in pending[:most])
             if len(pending) > most:
@@ -41,9 +41,9 @@ def listed(choices: Iterable[Choice], most: int = _MOST) -> Iterator[str]:
 def told(result: Result, one: Map) -> str:
     """Return what became of one feature map, in one line."""
     record = result.record
-    changed = printable(f"{one.key}: {one.says}")
+    changed = plain(f"{one.key}: {one.says}", None)
     if one.key == record.first and record.why and record.why not in one.says:
-        return f"{changed} ({printable(record.why)})"
+        return f"{changed} ({plain(record.why, None)})"
     return changed
 
 

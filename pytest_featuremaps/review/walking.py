@@ -12,7 +12,7 @@ from pytest_featuremaps.review import telling
 from pytest_featuremaps.review.deciding import Choice
 from pytest_featuremaps.review.folder import Result
 from pytest_featuremaps.review.records import Map
-from pytest_featuremaps.wording import printable
+from pytest_featuremaps.wording import plain
 
 HELP: Final = """\
   a  accept: it becomes the baseline        A  accept this one and all that follow
@@ -74,10 +74,10 @@ class Walk:
 
     def _show(self) -> None:
         stop = self._stops[self._place]
-        self._say(f"\n[{self._place + 1}/{len(self._stops)}] {printable(stop.test)}")
+        self._say(f"\n[{self._place + 1}/{len(self._stops)}] {plain(stop.test, None)}")
         for result, one in stop.results:
             self._say(f"  {telling.told(result, one)}")
-            self._say(f"    {printable(result.record.baseline)}")
+            self._say(f"    {plain(result.record.baseline, None)}")
             for path in telling.pictures(result):
                 self._say(f"    {path}")
 
@@ -112,7 +112,7 @@ class Walk:
         results = [result for result, _ in self._stops[self._place].results]
         if answer == "d":
             lines = (line for result in results for line in result.record.story)
-            self._say("\n".join(map(printable, lines)))
+            self._say("\n".join(map(plain, lines)))
         elif answer == "o":
             shown = [path for result in results for path in telling.pictures(result)[-1:]]
             for path in shown:

@@ -1,0 +1,120 @@
+"""When a run leaves results to review, when it takes them away, and where its page goes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_featuremaps.extensions import Verdict
+
+_OUTPUT: Final = "featuremaps_output"
+_REPORT: Final = "featuremaps_report"
+
+
+def add_options(group: pytest.OptionGroup) -> None:
+    """Add the options that say where results and their page go."""
+    group.addoption(
+        "--featuremaps-output",
+        dest=_OUTPUT,
+        metavar="DIR",
+        help="Where failed comparisons leave pictures and numbers to review; "
+        ".featuremaps at the root directory by default.",
+    )
+    group.addoption(
+        "--featuremaps-report",
+        dest=_REPORT,
+        metavar="FILE.html",
+        help="Write what waits for review as one page, which needs no network.",
+    )
+
+
+def check_options(config: pytest.Config) -> None:
+    """See that results do not go where they would pass for baselines.
+
+    Raises:
+        pytest.UsageError: they would.
+    """
+    snapshots = config.getoption("snapshot_dirname", default="__snapshots__")
+    asked = config.getoption(_OUTPUT)
+    if asked and snapshots in _output(config).parts:
+        raise pytest.UsageError(
+            f"--featuremaps-output={asked} is inside {snapshots}, which holds baselines: choose a "
+            "folder elsewhere"
+        )
+
+
+def leave(
+    item: pytest.Item,
+    report: pytest.TestReport,
+    failures: Sequence[Verdict],
+    agreements: Sequence[str],
+) -> None:
+    """Keep what a test's failed comparisons leave until it is decided, and say where it is.
+
+    What earlier runs left goes as soon as the comparison, or the whole test, passes.
+    """
+    from pytest_featuremaps import results
+
+    place = _output(item.config), item.config.rootpath, item.nodeid
+    passed = report.when == "call" and (report.passed or hasattr(report, "wasxfail"))
+    results.settle(*place, agreements, passed=passed)
+    if report.failed and failures:
+        left = results.keep(*place, failures)
+        report.sections.append(("feature maps to review", "\n".join(left)))
+
+
+def sweep(config: pytest.Config, files: set[str], tests: set[str]) -> None:
+    """Take away what is left of tests that exist no more, where whole files were collected.
+
+    Args:
+        config: that of the run.
+        files: the test files that were collected.
+        tests: the ids of the tests with a baseline in them.
+    """
+    output = _output(config)
+    in_part = config.option.collectonly or any("::" in argument for argument in config.args)
+    if output.is_dir() and not in_part:
+        from pytest_featuremaps.review import folder
+
+        folder.sweep(output, config.rootpath, files, tests)
+
+
+def write_page(config: pytest.Config) -> None:
+    """Write the page of what waits for review, once all workers are done."""
+    path = _page(config)
+    if path is not None and not hasattr(config, "workerinput"):
+        from pytest_featuremaps.review import folder, page
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.write_whole(path, page.render(folder.read(_output(config)), _unused(config)))
+
+
+def tell_page(reporter: pytest.TerminalReporter) -> None:
+    """Say where the page is."""
+    path = _page(reporter.config)
+    if path is not None:
+        reporter.write_line(f"feature maps to review: {path}")
+
+
+def _output(config: pytest.Config) -> Path:
+    """Return the folder for what runs leave."""
+    asked = config.getoption(_OUTPUT)
+    return config.invocation_params.dir / asked if asked else config.rootpath / ".featuremaps"
+
+
+def _page(config: pytest.Config) -> Path | None:
+    asked = config.getoption(_REPORT)
+    return config.invocation_params.dir / asked if asked else None
+
+
+def _unused(config: pytest.Config) -> list[str]:
+    """Return the baselines of ours that syrupy found no test to ask for."""
+    report = getattr(getattr(config, "_syrupy", None), "report", None)
+    locations = [Path(one.location) for one in getattr(report, "unused", ())]
+    ours = [path for path in locations if path.suffix in {".jsonl", ".png"}]
+    return sorted(os.path.relpath(path, config.rootpath) for path in ours)
