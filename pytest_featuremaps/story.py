@@ -154,7 +154,7 @@ def _reason(comparison: Comparison, first: Entry, width: int | None = None) -> I
     if first.violations and first.expected and first.actual:
         yield _why(comparison, first, first.expected, first.actual)
         return
-    changed = next(entry for entry in comparison.entries if entry.violations)
+    changed = next((entry for entry in comparison.entries if entry.violations), None)
     if changed is None:
         return
     key, said = name(comparison, changed, width), _say_first(comparison, changed)
