@@ -25,9 +25,6 @@ from pytest_featuremaps import (
 from pytest_featuremaps.errors import BaselineError
 from pytest_featuremaps.feature_map import FeatureMap
 
-# The bytes of one file name, less its ending and what a temporary name beside it adds.
-_NAME_LIMIT = 200
-
 
 @dataclass(frozen=True)
 class Options:
@@ -105,7 +102,7 @@ class Extension(SingleFileSnapshotExtension):
     def get_snapshot_name(cls, *, test_location: PyTestLocation, index: int | str = 0) -> str:
         """Return a file name that no other text gives."""
         suffix = index if isinstance(index, str) else ""
-        return filenames.encode(test_location.snapshot_name + suffix, limit=_NAME_LIMIT)
+        return filenames.encode(test_location.snapshot_name + suffix, limit=filenames.NAME_LIMIT)
 
     @classmethod
     def matches_test_location(
@@ -116,7 +113,7 @@ class Extension(SingleFileSnapshotExtension):
         folder = Path(cls.dirname(test_location=test_location))
         name = test_location.snapshot_name
         return path.parent == folder and filenames.may_begin_with(
-            path.stem, name, limit=_NAME_LIMIT
+            path.stem, name, limit=filenames.NAME_LIMIT
         )
 
     def read_snapshot_data_from_location(

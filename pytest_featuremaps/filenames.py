@@ -10,6 +10,9 @@ import unicodedata
 _FORBIDDEN = frozenset('\\/?*:|"<>%')
 _HASH = 8
 
+NAME_LIMIT = 200
+"""The bytes of one file name, less its ending and what a temporary name beside it adds."""
+
 
 def encode(text: str, *, limit: int) -> str:
     """Write a text as a file name that no other text has.

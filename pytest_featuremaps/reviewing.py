@@ -113,8 +113,36 @@ def _page(config: pytest.Config) -> Path | None:
 
 
 def _unused(config: pytest.Config) -> list[str]:
-    """Return the baselines of ours that syrupy found no test to ask for."""
+    """Return the baselines of ours that no test asks for.
+
+    Those that syrupy counts include what a test would have asked for had it not failed before.
+    """
     report = getattr(getattr(config, "_syrupy", None), "report", None)
     locations = [Path(one.location) for one in getattr(report, "unused", ())]
     ours = [path for path in locations if path.suffix in {".jsonl", ".png"}]
-    return sorted(os.path.relpath(path, config.rootpath) for path in ours)
+    if not ours:
+        return []
+    from pytest_featuremaps.filenames import NAME_LIMIT, may_begin_with
+
+    unfinished = _unfinished(config)
+    unused = (
+        path
+        for path in ours
+        if not any(
+            path.parent.name == module and may_begin_with(path.stem, name, limit=NAME_LIMIT)
+            for module, name in unfinished
+        )
+    )
+    return sorted(os.path.relpath(path, config.rootpath) for path in unused)
+
+
+def _unfinished(config: pytest.Config) -> set[tuple[str, str]]:
+    """Return the module and the name of each test that did not come to its end."""
+    reporter: pytest.TerminalReporter | None = config.pluginmanager.get_plugin("terminalreporter")
+    reports = [
+        one
+        for kind in ("failed", "error", "skipped", "xfailed", "rerun")
+        for one in (reporter.stats.get(kind, []) if reporter else [])
+    ]
+    ids = (one.nodeid.split("::") for one in reports if isinstance(one, pytest.TestReport))
+    return {(Path(file).stem, ".".join(names)) for file, *names in ids}

@@ -47,7 +47,7 @@ ROOMS = {
     "cleaning": {"pytest"},
     "marks": {"pytest", "recording", "models", "errors"},
     "rehearsing": {"pytest", "rerun"},
-    "reviewing": {"pytest", "extensions", "results", "review"},
+    "reviewing": {"pytest", "extensions", "results", "review", "filenames"},
     "recapping": {"pytest", "extensions", "recap"},
     "recap": {"extensions"},
     "invocation": {"pytest"},

@@ -102,6 +102,8 @@ def test_pictures_travel_inside(project):
 def test_the_report_of_a_run(write, pytester):
     write(BODY)
     pytester.makefile(".jsonl", **{"__snapshots__/test_it/test_gone": "{}"})
+    # A test that fails before a comparison would have asked for its baseline.
+    pytester.makefile(".png", **{"__snapshots__/test_it/test_maps[conv1]": ""})
     for workers in ((), ("-n", "2")):
         result = pytester.runpytest("--featuremaps-report=left/page.html", *workers)
         result.assert_outcomes(failed=1)
