@@ -18,7 +18,7 @@ from pytest_featuremaps.vitals import (
     not_finite,
     share,
 )
-from pytest_featuremaps.wording import plain
+from pytest_featuremaps.wording import in_columns, plain
 
 _MOST_ROWS = 20
 
@@ -72,10 +72,7 @@ def tell(findings: Sequence[Finding]) -> str:
     others = f"; {more} more finding{'s' * (more > 1)}" if more else ""
     rows = [("feature map", "finding", "observed", "allowed")]
     rows += [(one.title, one.kind, one.observed, one.allowed) for one in findings[:_MOST_ROWS]]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = [
-        "  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in (rows if more else [])
-    ]
+    table = [f"  {line}" for line in in_columns(rows, words=len(rows[0]))] if more else []
     left_out = [f"  and {len(findings) - _MOST_ROWS} more"] * (len(findings) > _MOST_ROWS)
     look = [f"look next at {plain(first.key)}: {first.cause or _HINTS[first.kind]}"]
     return "\n".join([f"{first.title} {first.sentence}{others}.", *table, *left_out, *look])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Final
 
@@ -15,7 +14,7 @@ from pytest_featuremaps.maps import FeatureMaps
 from pytest_featuremaps.renaming import Rename
 from pytest_featuremaps.tables import INPUTS, Table
 from pytest_featuremaps.tolerances import Tolerance, asked_for, estimate
-from pytest_featuremaps.wording import listed, plain
+from pytest_featuremaps.wording import in_columns, listed, plain
 
 FOUND: Final[deque[Comparison]] = deque(maxlen=8)
 """The latest comparisons that found a difference, for the report of a test that fails."""
@@ -50,8 +49,7 @@ class Comparison(baseline.Comparison):
     def table(self) -> str:
         """Return a table of all maps: how far each stands above its change."""
         rows = [_HEADINGS, *map(_row, self.entries)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join(_aligned(row, widths) for row in rows)
+        return "\n".join(in_columns(rows, words=_WORDS))
 
 
 def compare(
@@ -158,12 +156,3 @@ def _row(entry: Entry) -> tuple[str, ...]:
 def _allowed(entry: Entry) -> str:
     mark = "" if entry.agrees else " ✗"
     return f"{entry.allowed:.1e}{mark}"
-
-
-def _aligned(row: tuple[str, ...], widths: list[int]) -> str:
-    return "  ".join(_cells(row, widths)).rstrip()
-
-
-def _cells(row: tuple[str, ...], widths: list[int]) -> Iterator[str]:
-    for place, (cell, width) in enumerate(zip(row, widths, strict=True)):
-        yield cell.ljust(width) if place < _WORDS else cell.rjust(width)

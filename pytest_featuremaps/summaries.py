@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import islice
 
 from pytest_featuremaps import contracts
 from pytest_featuremaps.errors import CaptureError, UnsupportedTensor
 from pytest_featuremaps.feature_map import FeatureMap
-from pytest_featuremaps.wording import plain
+from pytest_featuremaps.wording import in_columns, plain
 
 _HEADINGS = ("feature map", "module", "shape", "dtype", "mean", "std", "min", "max", "zeros")
 _WORDS = 4
@@ -25,9 +25,8 @@ def table(maps: Mapping[str, FeatureMap], *, most: int | None = None) -> list[st
         most: how many of them to write; all when None.
     """
     rows = [_HEADINGS, *(_row(key, one) for key, one in islice(maps.items(), most))]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     more = len(maps) - len(rows) + 1
-    return [*(_aligned(row, widths) for row in rows), *([f"and {more} more"] if more else [])]
+    return [*in_columns(rows, words=_WORDS), *([f"and {more} more"] if more else [])]
 
 
 def specs(maps: Mapping[str, FeatureMap]) -> str:
@@ -79,9 +78,3 @@ def _numbers(one: FeatureMap) -> tuple[str, ...]:
         return ("–",) * (len(_HEADINGS) - _WORDS)
     moments = (numbers.mean, numbers.std, numbers.min, numbers.max)
     return (*(f"{value:.3g}" for value in moments), f"{100 * numbers.zero_fraction:.1f}%")
-
-
-def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
-    words = [cell.ljust(width) for cell, width in zip(row[:_WORDS], widths, strict=False)]
-    figures = [cell.rjust(width) for cell, width in zip(row[_WORDS:], widths[_WORDS:], strict=True)]
-    return "  ".join(words + figures)

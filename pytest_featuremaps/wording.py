@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
@@ -34,3 +34,15 @@ def listed(names: Iterable[str], *, most: int = 20, nothing: str = "none") -> st
     ordered = sorted(names, key=natural)
     more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
     return (", ".join(map(plain, ordered[:most])) or nothing) + more
+
+
+def in_columns(rows: Sequence[Sequence[str]], *, words: int) -> list[str]:
+    """Write rows of a table as lines: the first `words` columns flush left, the others right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if place < words else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
