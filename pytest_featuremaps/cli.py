@@ -32,6 +32,8 @@ _CODES: Final = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command, and return the exit code."""
     asked = _parser().parse_args(arguments)
+    # Once: a command that clears a project's results must not go on in another's around it.
+    asked.root = _root(asked.root)
     try:
         return int(asked.run(asked))
     except UnknownResult as error:
@@ -170,7 +172,7 @@ def _carry_out(verdict: str, choices: Iterable[Choice], asked: argparse.Namespac
         reason = ""
         try:
             if verdict == "accept":
-                deciding.accept(choice, _root(asked), dry=dry)
+                deciding.accept(choice, asked.root, dry=dry)
             else:
                 deciding.reject(choice, dry=dry)
         except (deciding.Refused, OSError) as error:
@@ -216,16 +218,16 @@ def _chosen(asked: argparse.Namespace) -> list[Choice]:
 
 
 def _results(asked: argparse.Namespace) -> list[folder.Result]:
-    source: Path = asked.source or _root(asked) / folder.DEFAULT
+    source: Path = asked.source or asked.root / folder.DEFAULT
     if asked.source is not None and not source.is_dir():
         raise NotADirectoryError(f"--from {source}: there is no such folder.")
     return folder.read(source)
 
 
-def _root(asked: argparse.Namespace) -> Path:
+def _root(named: Path | None) -> Path:
     """Return the root directory: as it was named, or the nearest upwards that holds results."""
-    if asked.root is not None:
-        return Path(asked.root)
+    if named is not None:
+        return named
     here = Path.cwd()
     return next((one for one in (here, *here.parents) if (one / folder.DEFAULT).is_dir()), here)
 

@@ -150,7 +150,12 @@ def test_the_command_repeats_what_decides_where_baselines_are(project, pytester)
         "pytest --snapshot-update '--snapshot-dirname=kept here' --featuremaps-tolerance=half "
         "test_it.py::test_table"
     )
-    result = pytester.runpytest("-p", "no:cacheprovider", f"--rootdir={pytester.path.parent}")
+    result = pytester.runpytest(
+        "-p",
+        "no:cacheprovider",
+        f"--rootdir={pytester.path.parent}",
+        f"--featuremaps-output={pytester.path / 'left'}",  # not beside other tests' folders
+    )
     assert accept_line(result) == (
         f"pytest --snapshot-update --rootdir={pytester.path.parent} test_it.py::test_table"
     )

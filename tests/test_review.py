@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import stat
 import sys
 from pathlib import Path
@@ -491,3 +492,14 @@ def test_it_starts_in_well_under_a_fifth_of_a_second(pytester, waiting):
         return sum(after[2:4]) - sum(before[2:4])  # of the processor, whatever else it does
 
     assert min(spent() for _ in range(3)) < 0.15
+
+
+def test_a_project_that_is_done_leaves_the_one_around_it_alone(waiting, monkeypatch):
+    inner = waiting.root / "inner"
+    for one in ("tests", ".featuremaps"):
+        shutil.copytree(waiting.root / one, inner / one)
+    monkeypatch.chdir(inner)
+    assert walk(monkeypatch, "A") == cli.DONE
+    assert not (inner / ".featuremaps").exists()
+    assert len(waiting.left()) == 2
+    assert waiting.path().read_bytes() == BEFORE
