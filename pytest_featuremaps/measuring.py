@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,11 +17,11 @@ from pytest_featuremaps.stats import Stats, summarise
 from pytest_featuremaps.tables import INPUTS, STATISTICS, Line, Table
 
 
-def table(maps: Mapping[str, FeatureMap], *, sample: int | None = None) -> Table:
+def table(maps: FeatureMaps, *, sample: int | None = None) -> Table:
     """Measure feature maps, in their order.
 
     Args:
-        maps: the maps by key.
+        maps: the maps of a recording.
         sample: measure this sample of each batch only; all of it when None.
 
     Raises:
@@ -32,7 +31,7 @@ def table(maps: Mapping[str, FeatureMap], *, sample: int | None = None) -> Table
     lines = tuple(line(key, one, sample=sample) for key, one in maps.items())
     facts = environment()
     # One sample is the same in batches that differ.
-    inputs = maps.inputs_digest() if sample is None and isinstance(maps, FeatureMaps) else None
+    inputs = maps.inputs_digest() if sample is None else None
     return Table(facts | {INPUTS: inputs} if inputs else facts, lines)
 
 

@@ -2,10 +2,13 @@
 
 torch and numpy are loaded here, before any run inside a run: an in-process pytester run
 drops the modules it was the first to load, and neither survives being loaded twice.
-hypothesis does, at a second each, and its plugin loads it at the end of every run.
+hypothesis does, at a second each, and its plugin loads it at the end of every run. The rooms of
+the package do not either: the package itself would keep those of the run before.
 """
 
+import importlib
 import os
+import pkgutil
 import textwrap
 
 import hypothesis
@@ -14,9 +17,14 @@ import pytest
 import torch
 from nets import Net
 
+import pytest_featuremaps
+
 pytest_plugins = ["pytester"]
 
 PRELOADED = (hypothesis, np, torch)
+for found in pkgutil.walk_packages(pytest_featuremaps.__path__, "pytest_featuremaps."):
+    if not found.name.endswith("__main__"):
+        importlib.import_module(found.name)
 # Its first comparison loads torch.distributed, which does not survive it either.
 torch.testing.assert_close(torch.ones(1), torch.ones(1))
 
