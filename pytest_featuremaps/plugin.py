@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_featuremaps.invocation import TOLERANCE, accept_command, run_tolerance
+from pytest_featuremaps import orders
+from pytest_featuremaps.invocation import AGAINST, TOLERANCE, accept_command, run_tolerance
 
 if TYPE_CHECKING:
     from pytest_featuremaps.extensions import Verdict
     from pytest_featuremaps.recording import Moment, Recording
-    from pytest_featuremaps.snapshots import Claims, FeatureSnapshot
+    from pytest_featuremaps.snapshots import Claims, FeatureSnapshot, Run, Store
 
 MARK = "capture"
 MAPS = "feature_maps"
@@ -28,6 +29,7 @@ SHAPES = "shapes_only"
 MODEL = "featuremaps_model"
 OUTPUT = "featuremaps_output"
 REPORT = "featuremaps_report"
+TEST_FILES = "featuremaps_test_files"
 
 # A report holds the numbers of this many maps: taking and sending them costs time.
 _MOST_MAPS = 50
@@ -103,6 +105,7 @@ _ALIKE: pytest.StashKey[dict[str, set[str]]] = pytest.StashKey()
 _CLAIMED: pytest.StashKey[Claims] = pytest.StashKey()
 _FAILURES: pytest.StashKey[list[Verdict]] = pytest.StashKey()
 _AGREEMENTS: pytest.StashKey[list[str]] = pytest.StashKey()
+_STORE: pytest.StashKey[Callable[[pytest.Item], Store]] = pytest.StashKey()
 
 
 @pytest.fixture
@@ -152,19 +155,18 @@ def feature_snapshot(request: pytest.FixtureRequest) -> FeatureSnapshot:
     from pytest_featuremaps.rehearsing import rehearsal_of
     from pytest_featuremaps.snapshots import Claims, FeatureSnapshot, Run
 
-    snapshot = _syrupy_snapshot(request)
     _check_case(request.node)
     files = request.config.stash.setdefault(_FILES, {})
     claims = Claims(files, request.node.nodeid)
     tolerance, source = run_tolerance(request.config)
     run = Run(
         accept=accept_command(request.config, request.node.nodeid),
-        updates=request.config.getoption("update_snapshots"),
+        updates=request.config.getoption("update_snapshots", default=False),
         tolerance=tolerance,
         source=source,
         rehearsal=rehearsal_of(request.config),
     )
-    baseline = FeatureSnapshot(snapshot, claims, run)
+    baseline = FeatureSnapshot(_store(request, run), claims, run)
     request.node.stash[_CLAIMED] = claims
     request.node.stash[_FAILURES] = baseline.failures
     request.node.stash[_AGREEMENTS] = baseline.agreements
@@ -182,6 +184,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         TOLERANCE,
         "How much feature maps may differ from their baselines: exact, cpu, gpu, half, or a "
         "relative L2 change. By default it follows from the dtype and the device of each map.",
+    )
+    parser.addini(
+        TEST_FILES,
+        "Patterns of paths that are test code as well, for --featuremaps-against.",
+        type="args",
+        default=[],
     )
     group = parser.getgroup("featuremaps", "feature maps of PyTorch models")
     group.addoption(
@@ -203,6 +211,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help=f"The same for one run, instead of {TOLERANCE}.",
     )
     group.addoption(
+        "--featuremaps-against",
+        dest=AGAINST,
+        metavar="REV",
+        help="Compare with the code of this git revision, which runs the same tests on this "
+        "machine, instead of with baselines.",
+    )
+    group.addoption(
         "--featuremaps-noise",
         action="store_true",
         help="With --snapshot-update: run the tests once more, under the lowest CPU capability, "
@@ -211,6 +226,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--featuremaps-rehearse-into", metavar="FOLDER", help=argparse.SUPPRESS)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests() -> None:
+    """In a run at another revision, keep the checkout's modules out from the very start."""
+    told = orders.read()
+    if told:
+        orders.stand_guard(told)
+
+
+@pytest.hookimpl(trylast=True)  # after what chooses seeds
 def pytest_configure(config: pytest.Config) -> None:
     """Register the mark; where baselines are updated, guard those that are not asked for."""
     config.addinivalue_line("markers", _MARK_HELP)
@@ -221,6 +245,7 @@ def pytest_configure(config: pytest.Config) -> None:
             "baselines: choose a folder elsewhere"
         )
     _check_tolerance(config)
+    _look_at_revisions(config)
     if config.getoption("featuremaps_noise"):
         from pytest_featuremaps.rehearsing import rehearse
 
@@ -237,7 +262,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         _order_fixtures(item)
     _sweep_results(config, items)
-    if any(line.startswith("syrupy_snapshot") for line in config.getini("markers")):
+    # syrupy has no part in a comparison with a revision.
+    marks = config.getini("markers") if _STORE not in config.stash else []
+    if any(line.startswith("syrupy_snapshot") for line in marks):
         for item in items:
             if SNAPSHOT in _fixture_names(item):
                 item.add_marker("syrupy_snapshot")
@@ -282,9 +309,15 @@ def pytest_fixture_setup(
     capturing = request.config.stash.get(_CAPTURING, None)
     if capturing is None:
         return (yield)
-    for fixture in capturing.marks:
-        if fixture in fixturedef.argnames and fixture != fixturedef.argname:
-            capturing.use(fixture, request.getfixturevalue(fixture))
+    try:
+        for fixture in capturing.marks:
+            if fixture in fixturedef.argnames and fixture != fixturedef.argname:
+                capturing.use(fixture, request.getfixturevalue(fixture))
+    except BaseException as error:
+        # As pytest notes a fixture that failed: the next test could not set it up otherwise.
+        key = getattr(request, "param", None)
+        fixturedef.cached_result = (None, key, (error, error.__traceback__))
+        raise
     value = yield
     if fixturedef.argname in capturing.marks:
         capturing.meet(fixturedef.argname, value)
@@ -415,6 +448,21 @@ def _with_values() -> Generator[None, object, object]:
         return (yield)
 
 
+def _look_at_revisions(config: pytest.Config) -> None:
+    """Let comparisons be recorded, or made with what was recorded at another revision."""
+    name, told = config.getoption(AGAINST), orders.read()
+    if told:
+        from pytest_featuremaps.at_revision import Visitor
+
+        visitor = Visitor(told)
+        config.stash[_STORE] = visitor.store
+        config.pluginmanager.register(visitor, "featuremaps-visitor")
+    elif name is not None:
+        from pytest_featuremaps.with_revision import begin
+
+        config.stash[_STORE] = begin(config, name, _output(config)).store
+
+
 def _capturing(item: pytest.Item) -> _Capturing:
     if _CAPTURING not in item.stash:
         item.stash[_CAPTURING] = _Capturing(item)
@@ -481,9 +529,10 @@ def _sweep_results(config: pytest.Config, items: list[pytest.Item]) -> None:
 
 
 def _output(config: pytest.Config) -> Path:
-    """Return the folder for what runs leave."""
+    """Return the folder for what runs leave; comparisons with a revision have one inside it."""
     asked = config.getoption(OUTPUT)
-    return config.invocation_params.dir / asked if asked else config.rootpath / ".featuremaps"
+    output = config.invocation_params.dir / asked if asked else config.rootpath / ".featuremaps"
+    return output if config.getoption(AGAINST) is None else output / "against"
 
 
 def _fixture_names(item: pytest.Item) -> list[str]:
@@ -576,6 +625,16 @@ def _spell(mark: pytest.Mark) -> str:
 
 def _plain(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else getattr(value, "__name__", repr(value))
+
+
+def _store(request: pytest.FixtureRequest, run: Run) -> Store:
+    """What this run compares with."""
+    make = request.config.stash.get(_STORE, None)
+    if make is not None:
+        return make(request.node)
+    from pytest_featuremaps.snapshots import Committed
+
+    return Committed(_syrupy_snapshot(request), run)
 
 
 def _syrupy_snapshot(request: pytest.FixtureRequest) -> Any:  # noqa: ANN401 - syrupy may be absent
