@@ -162,10 +162,12 @@ def _run(visit: Visit, border: Border, base: Path) -> rerun.End:
     directory, root = border.there(visit.directory), border.there(visit.root)
     directory.mkdir(parents=True, exist_ok=True)
     root.mkdir(parents=True, exist_ok=True)
-    configuration = base / "pytest.ini"
-    configuration.touch()
     if visit.configuration:
         configuration = _mapped_path(border, visit.configuration)
+    else:
+        # The revision may have had one.
+        configuration = root / "pytest.ini"
+        configuration.write_bytes(b"")
     own = [
         *("-c", str(configuration), f"--rootdir={root}", "--continue-on-collection-errors"),
         *(f"--featuremaps-output={base / 'results'}", "--featuremaps-report="),
