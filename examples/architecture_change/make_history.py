@@ -1,6 +1,6 @@
 """Make a repository with a history: a small classifier, and five branches that change it.
 
-    python history.py [FOLDER]
+    python make_history.py [FOLDER]
 
 Without a folder it makes one, runs `pytest --featuremaps-against=main` on every branch, prints
 what is told there, and takes the folder away.
