@@ -153,6 +153,8 @@ def test_a_baseline_that_has_changed_since_is_not_overwritten(waiting, capsys):
 
 def test_what_was_compared_with_a_revision_is_no_baseline_to_accept(waiting, capsys):
     waiting.leave(revision="main (1a2b3c4)")
+    assert cli.main(["list"]) == cli.DONE
+    assert "  test_a.jsonl at main (1a2b3c4)\n" in capsys.readouterr().out
     assert cli.main(["accept"]) == cli.LEFT
     assert (
         "it was compared with the code of main (1a2b3c4), not with a baseline, so that there is "
