@@ -82,15 +82,16 @@ class Recorded(_WithoutBaselines):
         stored = self.references.get(test, name)
         if stored is None and [test, name] in self.recording.comparisons:
             raise BaselineError(f"The reference of {name} is gone: run the test again.")
-        if stored is None:
-            self.miss(self._why())
-            return None
         extension = kind()
         extension.options = options
         extension.against = "reference"
         extension.title = f"{name} at {self.revision}"
         extension.stored = stored
         actual = as_bytes(extension.serialize(data))
+        if stored is None:
+            # Only now: what cannot be compared at all is an error here as well.
+            self.miss(self._why())
+            return None
         if extension.verdict is None:
             return None
         return replace(extension.verdict, expected=stored, actual=actual, revision=self.revision)

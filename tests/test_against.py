@@ -384,6 +384,20 @@ def test_a_run_that_breaks_down_shows_its_end(plain):
     assert plain.recordings() == []
 
 
+def test_what_cannot_be_compared_is_an_error_without_a_reference_as_well(make):
+    tests = (
+        TESTS
+        + """
+
+@pytest.mark.capture("conv1", keep="shapes")
+def test_shapes(output, feature_maps, feature_snapshot):
+    assert feature_maps["conv1"] == feature_snapshot
+"""
+    )
+    project = make({"net.py": NET, "conftest.py": CONFTEST, "test_it.py": tests})
+    project.run("-k", "table or shapes").assert_outcomes(passed=1, failed=1)
+
+
 def test_an_update_is_a_usage_error(plain):
     assert refusal(plain.run("--snapshot-update")) == [
         "ERROR: --featuremaps-against=HEAD compares with a revision and writes no baselines; "
