@@ -153,7 +153,7 @@ def test_a_baseline_that_has_changed_since_is_not_overwritten(waiting, capsys):
 
 def test_what_was_compared_with_a_revision_is_no_baseline_to_accept(waiting, capsys):
     waiting.leave(revision="main (1a2b3c4)")
-    assert cli.main(["list"]) == cli.DONE
+    assert cli.main(["list"]) == cli.LEFT
     assert "  test_a.jsonl at main (1a2b3c4)\n" in capsys.readouterr().out
     assert cli.main(["accept"]) == cli.LEFT
     assert (
