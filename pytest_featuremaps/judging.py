@@ -72,7 +72,7 @@ class Entry:
         if self.expected is None or self.actual is None:
             return False
         before, after = self.expected.weights, self.actual.weights
-        return None is not before != after is not None
+        return bool(before and after) and before != after
 
     @property
     def has_other_type(self) -> bool:
