@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "pytest_featuremaps"
 
-FOUNDATION = {"errors", "wording", "filenames"}
+FOUNDATION = {"errors", "wording", "filenames", "writing"}
 NUMBERS = {"numpy", "torch"}
 
 # Each room, from the top floor down: the rooms and the libraries it may import. A room on
@@ -47,7 +47,7 @@ ROOMS = {
     "cleaning": {"pytest"},
     "marks": {"pytest", "recording", "models", "errors"},
     "rehearsing": {"pytest", "rerun"},
-    "reviewing": {"pytest", "extensions", "results", "review", "filenames"},
+    "reviewing": {"pytest", "extensions", "results", "review", *FOUNDATION},
     "recapping": {"pytest", "extensions", "recap"},
     "recap": {"extensions"},
     "invocation": {"pytest"},
@@ -249,6 +249,7 @@ ROOMS = {
     "errors": set(),
     "wording": set(),
     "filenames": set(),
+    "writing": set(),
 }
 TYPES_ONLY = {"pictures": {"PIL"}, "maps": {"PIL"}}
 

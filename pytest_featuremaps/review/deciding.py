@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from pytest_featuremaps import tables
+from pytest_featuremaps import tables, writing
 from pytest_featuremaps.errors import FeatureMapsError
 from pytest_featuremaps.review import folder, lines
 from pytest_featuremaps.review.folder import Result
@@ -59,7 +59,7 @@ def accept(choice: Choice, root: Path, *, dry: bool = False) -> Path:
     if not dry:
         if written != stored:
             path.parent.mkdir(parents=True, exist_ok=True)
-            folder.write_whole(path, written)
+            writing.replace(path, written)
         _decide(result, accepted, "accepted", written)
     return path
 
@@ -81,10 +81,16 @@ def _as_it_is_now(choice: Choice) -> Result:
 def _baseline(root: Path, record: Record) -> Path:
     """Return the path of the baseline, which must be inside the root directory."""
     named = PurePosixPath(record.baseline)
-    path = (root / named).resolve()
+    reason = f"{record.baseline} is not the path of a baseline inside {root}"
+    try:
+        path = (root / named).resolve()
+    except ValueError:  # it has a character that no path has
+        raise Refused(reason) from None
     sound = named.suffix == path.suffix == _SUFFIXES[record.kind] and ".." not in named.parts
     if not sound or not path.is_relative_to(root.resolve()):
-        raise Refused(f"{record.baseline} is not the path of a baseline inside {root}")
+        raise Refused(reason)
+    if path.exists() and not path.is_file():
+        raise Refused(f"{record.baseline} is not a file")
     test = record.test.partition("::")[0]
     if not (root / test).is_file():
         raise Refused(

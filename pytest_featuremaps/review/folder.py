@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
-import uuid
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pytest_featuremaps import filenames
+from pytest_featuremaps import filenames, writing
 from pytest_featuremaps.review.records import RECORD, BadRecord, File, Record, dump, load
 from pytest_featuremaps.wording import natural
 
@@ -29,8 +29,16 @@ class Result:
     record: Record
 
     def read(self, file: File) -> bytes:
-        """Return the bytes of a file beside the record."""
-        return (self.folder / file.file).read_bytes()
+        """Return the bytes of a file beside the record.
+
+        Raises:
+            OSError: there is none, or it cannot be read.
+        """
+        path = self.folder / file.file
+        # An artifact may come from anybody: a link could lead to any file, a pipe never ends.
+        if path.is_symlink() or not path.is_file():
+            raise FileNotFoundError(errno.ENOENT, "there is no such file", str(path))
+        return path.read_bytes()
 
 
 def write(output: Path, record: Record, files: Mapping[str, bytes]) -> Path:
@@ -74,18 +82,7 @@ def again(result: Result) -> Result:
 def replace(result: Result, record: Record, files: Mapping[str, bytes]) -> None:
     """Put another record, and other bytes of its files, in place of those of a result."""
     for name, data in {**files, RECORD: dump(record)}.items():
-        write_whole(result.folder / name, data)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Replace a file in one step, so that it is never half written."""
-    # syrupy's search for unused snapshots leaves files with a leading dot alone.
-    fresh = path.with_name(f".{uuid.uuid4().hex[:12]}")
-    try:
-        fresh.write_bytes(data)
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
+        writing.replace(result.folder / name, data)
 
 
 def read(folder: Path) -> list[Result]:
@@ -104,7 +101,7 @@ def read(folder: Path) -> list[Result]:
 
 def forget(result: Path) -> None:
     """Take one result away, and the folders that are empty without it."""
-    gone = result.with_name(f".{uuid.uuid4().hex[:12]}")
+    gone = writing.temporary(result.parent)
     with contextlib.suppress(FileNotFoundError):
         result.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
@@ -115,8 +112,10 @@ def forget_test(output: Path, test: str) -> None:
     """Take the results of a test away."""
     folder = _test_folder(output, test)
     if folder.is_dir():
+        writing.sweep(folder)
         for one in _visible(folder):
             forget(one)
+        _prune(folder)
 
 
 def forget_comparison(output: Path, test: str, baseline: str) -> None:
@@ -156,7 +155,8 @@ def _comparison_folder(output: Path, test: str, baseline: str) -> Path:
 
 
 def _put(output: Path, target: Path, files: Mapping[str, bytes]) -> None:
-    fresh = target.with_name(f".{uuid.uuid4().hex[:12]}")
+    writing.sweep(target.parent)
+    fresh = writing.temporary(target.parent)
     fresh.mkdir(parents=True)
     try:
         _ignore(output)
@@ -173,7 +173,7 @@ def _ignore(output: Path) -> None:
     """Keep the folder out of version control."""
     path = output / _IGNORE
     if not path.exists():
-        write_whole(path, b"*\n")
+        writing.replace(path, b"*\n")
 
 
 def _prune(folder: Path) -> None:
@@ -192,8 +192,9 @@ def _records(folder: Path) -> Iterator[Path]:
     # Not `rglob`, which fails where another run takes a folder away under it.
     for place, folders, files in os.walk(own if own.is_dir() else folder):
         folders[:] = [one for one in folders if one == DEFAULT or not one.startswith(".")]
-        if RECORD in files:
-            yield Path(place) / RECORD
+        path = Path(place) / RECORD
+        if RECORD in files and path.is_file():
+            yield path
 
 
 def _read(path: Path) -> Result | None:

@@ -30,12 +30,12 @@ def listed(choices: Iterable[Choice], most: int = _MOST) -> Iterator[str]:
         yield plain(test, None)
         for choice in group:
             record = choice.result.record
-            yield f"  {record.id}  {plain(record.baseline.rpartition('/')[2], None)}"
+            yield f"  {plain(record.id)}  {plain(record.baseline.rpartition('/')[2], None)}"
             pending = [one for one in record.pending if one.key in choice.keys]
             yield from (f"    {told(choice.result, one)}" for one in pending[:most])
             if len(pending) > most:
                 yield f"    … and {len(pending) - most} more"
-            yield from (f"    {path}" for path in pictures(choice.result)[-1:])
+            yield from (f"    {shown(path)}" for path in pictures(choice.result)[-1:])
 
 
 def told(result: Result, one: Map) -> str:
@@ -54,6 +54,11 @@ def pictures(result: Result) -> list[Path]:
         return []
     files = (record.expected, record.actual or record.update, record.difference)
     return [result.folder / file.file for file in files if file]
+
+
+def shown(path: Path) -> str:
+    """Return a path as it can be shown: an artifact may have folders of any name."""
+    return plain(str(path), None)
 
 
 def _several(count: int, thing: str) -> str:
