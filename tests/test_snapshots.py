@@ -1,7 +1,7 @@
 """The life of a baseline: missing, recorded, equal, changed, updated, broken, repaired."""
 
-import json
 import errno
+import json
 import re
 import textwrap
 from importlib import metadata

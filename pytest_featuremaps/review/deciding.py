@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -18,7 +19,7 @@ _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 
 
 class Refused(FeatureMapsError):
-    """A decision that is not carried out; the text says why, and nothing has changed."""
+    """A decision that is not carried out, or not noted; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def accept(choice: Choice, root: Path, *, dry: bool = False) -> Path:
         if written != stored:
             path.parent.mkdir(parents=True, exist_ok=True)
             writing.replace(path, written)
-        _decide(result, accepted, "accepted", written)
+        _note(result, accepted, written)
     return path
 
 
@@ -83,7 +84,8 @@ def _baseline(root: Path, record: Record) -> Path:
     named = PurePosixPath(record.baseline)
     reason = f"{record.baseline} is not the path of a baseline inside {root}"
     try:
-        path = (root / named).resolve()
+        # Not `resolve`, which fails where links lead round in a circle.
+        path = Path(os.path.realpath(root / named))
     except ValueError:  # it has a character that no path has
         raise Refused(reason) from None
     sound = named.suffix == path.suffix == _SUFFIXES[record.kind] and ".." not in named.parts
@@ -144,6 +146,15 @@ def _partly(
 
 def _with_partners(record: Record, keys: AbstractSet[str]) -> AbstractSet[str]:
     return keys | {one.partner for one in record.maps if one.partner and one.key in keys}
+
+
+def _note(result: Result, accepted: AbstractSet[str], written: bytes) -> None:
+    try:
+        _decide(result, accepted, "accepted", written)
+    except OSError as error:
+        raise Refused(
+            f"the baseline is written, but that it is decided cannot be noted: {error}"
+        ) from None
 
 
 def _decide(
