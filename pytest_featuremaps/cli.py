@@ -223,6 +223,7 @@ def _results(asked: argparse.Namespace) -> list[folder.Result]:
     source: Path = asked.source or asked.root / folder.DEFAULT
     if asked.source is not None and not source.is_dir():
         raise NotADirectoryError(f"--from {source}: there is no such folder.")
+    folder.clear(source)
     return folder.read(source)
 
 

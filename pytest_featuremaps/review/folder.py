@@ -112,10 +112,8 @@ def forget_test(output: Path, test: str) -> None:
     """Take the results of a test away."""
     folder = _test_folder(output, test)
     if folder.is_dir():
-        writing.sweep(folder)
         for one in _visible(folder):
             forget(one)
-        _prune(folder)
 
 
 def forget_comparison(output: Path, test: str, baseline: str) -> None:
@@ -134,6 +132,7 @@ def sweep(output: Path, root: Path, files: Collection[str], tests: Collection[st
         files: the test files that were collected whole.
         tests: the ids of the tests with a baseline in them.
     """
+    clear(output)
     try:
         results = read(output)
     except BadRecord:
@@ -143,6 +142,14 @@ def sweep(output: Path, root: Path, files: Collection[str], tests: Collection[st
         file = test.partition("::")[0]
         if (file in files and test not in tests) or not (root / file).exists():
             forget(result.folder)
+
+
+def clear(output: Path) -> None:
+    """Take away what a run, or a decision, that was killed left half done."""
+    results = output / RESULTS
+    for folder in _visible(results) if results.is_dir() else ():
+        writing.sweep(folder)
+        _prune(folder)
 
 
 def _test_folder(output: Path, test: str) -> Path:
@@ -155,7 +162,6 @@ def _comparison_folder(output: Path, test: str, baseline: str) -> Path:
 
 
 def _put(output: Path, target: Path, files: Mapping[str, bytes]) -> None:
-    writing.sweep(target.parent)
     fresh = writing.temporary(target.parent)
     fresh.mkdir(parents=True)
     try:
