@@ -8,6 +8,7 @@ waits for review that was asked for, and 4 when it refuses to accept, because it
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from pytest_featuremaps import writing
 from pytest_featuremaps.review import choosing, deciding, folder, page, telling
 from pytest_featuremaps.review.choosing import BadApprovals, UnknownResult
 from pytest_featuremaps.review.deciding import Choice
@@ -151,7 +153,7 @@ def _reject(asked: argparse.Namespace) -> int:
 def _report(asked: argparse.Namespace) -> int:
     results = [choice.result for choice in _chosen(asked)]
     path = asked.output or Path("featuremaps.html")
-    path.write_bytes(page.render(results))
+    writing.replace(path, page.render(results))
     _say(str(path))
     return DONE
 
@@ -221,6 +223,7 @@ def _results(asked: argparse.Namespace) -> list[folder.Result]:
     source: Path = asked.source or asked.root / folder.DEFAULT
     if asked.source is not None and not source.is_dir():
         raise NotADirectoryError(f"--from {source}: there is no such folder.")
+    folder.clear(source)
     return folder.read(source)
 
 
@@ -255,6 +258,10 @@ def _complain(text: str, code: int) -> int:
 
 def entry() -> None:
     """Run as a console script."""
+    # Names may have characters that the output's encoding does not.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         sys.exit(main())
     except BrokenPipeError:

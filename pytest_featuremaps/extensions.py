@@ -21,6 +21,7 @@ from pytest_featuremaps import (
     story,
     tables,
     tolerances,
+    writing,
 )
 from pytest_featuremaps.errors import BaselineError
 from pytest_featuremaps.feature_map import FeatureMap
@@ -126,10 +127,16 @@ class Extension(SingleFileSnapshotExtension):
         del others
         path = Path(snapshot_location)
         self.title = path.name
-        if path.is_dir():
-            raise BaselineError(f"{path.name}: a folder stands where the baseline should be.")
-        self.stored = path.read_bytes() if path.exists() else None
-        return self.stored
+        if path.exists() and not path.is_file():
+            what = "a folder" if path.is_dir() else "something that is no file"
+            raise BaselineError(f"{path.name}: {what} stands where the baseline should be.")
+        try:
+            self.stored = path.read_bytes() if path.exists() else None
+        except OSError as error:
+            reason = error.strerror
+        else:
+            return self.stored
+        raise BaselineError(f"{path.name} cannot be read: {reason}.")
 
     @classmethod
     def write_snapshot_collection(
@@ -138,13 +145,15 @@ class Extension(SingleFileSnapshotExtension):
         """Replace the file in one step, so that it is never half written."""
         del others
         path = _file_behind(Path(snapshot_collection.location))
-        # syrupy's search for unused snapshots leaves files with a leading dot alone.
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            temporary.write_bytes(as_bytes(next(iter(snapshot_collection)).data))
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+            writing.replace(path, as_bytes(next(iter(snapshot_collection)).data))
+        except OSError as error:
+            reason = error.strerror
+        else:
+            return
+        raise BaselineError(
+            f"{path.name} cannot be written: {reason}.\nThe baseline is as it was before this run."
+        )
 
     def matches(self, *, serialized_data: object, snapshot_data: object) -> bool:
         """Return what `serialize` found."""
@@ -298,7 +307,8 @@ def _file_behind(path: Path) -> Path:
     """
     if not path.is_symlink():
         return path
-    target, folder = path.resolve(), path.parent.parent.resolve()
+    # Not `resolve`, which fails where links lead round in a circle.
+    target, folder = Path(os.path.realpath(path)), path.parent.parent.resolve()
     return target if target.is_relative_to(folder) else path
 
 

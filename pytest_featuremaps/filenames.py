@@ -11,7 +11,7 @@ _FORBIDDEN = frozenset('\\/?*:|"<>%')
 _HASH = 8
 
 NAME_LIMIT = 200
-"""The bytes of one file name, less its ending and what a temporary name beside it adds."""
+"""The bytes of one file name, less its ending."""
 
 
 def encode(text: str, *, limit: int) -> str:

@@ -18,7 +18,7 @@ from pytest_featuremaps.looks import Colours, Look, Ranges
 from pytest_featuremaps.paths import ROOT, Paths
 from pytest_featuremaps.targets import Target
 from pytest_featuremaps.vitals import Limits
-from pytest_featuremaps.wording import listed
+from pytest_featuremaps.wording import listed, plain
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -74,7 +74,7 @@ class FeatureMaps(Mapping[str, FeatureMap]):
         return len(self._shown())
 
     def __repr__(self) -> str:
-        return f"<FeatureMaps: {', '.join(self) or 'nothing recorded'}>"
+        return f"<FeatureMaps: {', '.join(map(plain, self)) or 'nothing recorded'}>"
 
     def of(self, model: str) -> FeatureMaps:
         """Return the maps of one model, under keys that leave the model's name out.

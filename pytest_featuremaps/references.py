@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from pytest_featuremaps import writing
 
 _RECORD = "recording.json"
 _BYTES = ".bytes"
@@ -48,10 +49,8 @@ class References:
 
     def put(self, test: str, name: str, data: bytes) -> None:
         """Keep the bytes of a test's comparison."""
-        path = self._place(test, name)
-        temporary = path.with_suffix(f".{os.getpid()}")
-        temporary.write_bytes(json.dumps([test, name]).encode() + b"\n" + data)
-        temporary.replace(path)
+        head = json.dumps([test, name]).encode()
+        writing.replace(self._place(test, name), head + b"\n" + data)
 
     def get(self, test: str, name: str) -> bytes | None:
         """Return the bytes of a test's comparison; None where it was not made."""

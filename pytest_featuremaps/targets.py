@@ -14,7 +14,7 @@ from torch import nn
 
 from pytest_featuremaps.errors import CaptureError
 from pytest_featuremaps.paths import ROOT, Survey
-from pytest_featuremaps.wording import listed
+from pytest_featuremaps.wording import listed, plain
 
 Target: TypeAlias = str | re.Pattern[str]
 Where: TypeAlias = type[nn.Module] | tuple[type[nn.Module], ...] | Callable[[str, nn.Module], bool]
@@ -180,12 +180,12 @@ class _Names:
                 f"{asked}: only modules whose calls cannot be seen match in {self.title}, such as "
                 f"containers: {_short(found)}.\nCapture what they hold, such as '{min(found)}.*'."
             )
-        plain = target.pattern if isinstance(target, re.Pattern) else target
+        written = target.pattern if isinstance(target, re.Pattern) else target
         lines = [
             f"{asked}: the pattern matches no module of {self.title}.",
-            self._level(self._deepest(plain)[0]),
+            self._level(self._deepest(written)[0]),
         ]
-        return "\n".join(lines + self._suggestions(plain))
+        return "\n".join(lines + self._suggestions(written))
 
     def _type(self, path: str) -> str:
         return type(self.modules[path]).__name__
@@ -224,7 +224,9 @@ def _functional(target: Target, asked: str) -> tuple[Target, str]:
 
 def _spell(target: Target, where: Where | None, *, implied: bool) -> str:
     """Write a target as its author did: `"conv1"`, `re.compile('c.*')`, `where=Conv2d`."""
-    written = [] if implied else [f'"{target}"' if isinstance(target, str) else repr(target)]
+    written = (
+        [] if implied else [f'"{plain(target, None)}"' if isinstance(target, str) else repr(target)]
+    )
     if where is not None:
         classes = where if isinstance(where, tuple) else (where,)
         names = ", ".join(getattr(one, "__name__", repr(one)) for one in classes)

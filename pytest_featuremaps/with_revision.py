@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from pytest_featuremaps import against, revision
+from pytest_featuremaps import against, revision, writing
 from pytest_featuremaps.invocation import TEST_FILES
 from pytest_featuremaps.references import Recording, References
 from pytest_featuremaps.testcode import Rule
@@ -136,7 +136,7 @@ class Comparing:
             return
         _say(config, f"recording the references at {self._told.revision} ...")
         with _usage_errors(self._visit.revision.name):
-            _ignore(folder.parents[2])
+            writing.keep_out_of_git(folder.parents[2])
             recording = against.record(self._visit, folder)
         self._how = f"recorded in {recording.seconds:.1f} s"
 
@@ -262,14 +262,6 @@ def _usage_errors(name: str) -> Iterator[None]:
         yield
     except (against.AgainstError, revision.GitError) as error:
         raise pytest.UsageError(f"--featuremaps-against={name}: {error}") from None
-
-
-def _ignore(output: Path) -> None:
-    """Keep the folder out of version control."""
-    path = output / ".gitignore"
-    if not path.exists():
-        output.mkdir(parents=True, exist_ok=True)
-        path.write_text("*\n", encoding="utf-8")
 
 
 def _say(config: pytest.Config, line: str) -> None:

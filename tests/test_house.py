@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "pytest_featuremaps"
 
-FOUNDATION = {"errors", "wording", "filenames"}
+FOUNDATION = {"errors", "wording", "filenames", "writing"}
 NUMBERS = {"numpy", "torch"}
 
 # Each room, from the top floor down: the rooms and the libraries it may import. A room on
@@ -50,7 +50,7 @@ ROOMS = {
     "cleaning": {"pytest"},
     "marks": {"pytest", "recording", "models", "errors"},
     "rehearsing": {"pytest", "rerun"},
-    "reviewing": {"pytest", "extensions", "results", "review", "filenames", "invocation"},
+    "reviewing": {"pytest", "extensions", "results", "review", "invocation", *FOUNDATION},
     "recapping": {"pytest", "extensions", "recap", "invocation"},
     "recap": {"extensions"},
     "cli": {"review", *FOUNDATION},
@@ -74,6 +74,7 @@ ROOMS = {
         "revision",
         "testcode",
         "references",
+        *FOUNDATION,
     },
     "recorded": {"pytest", "syrupy", "extensions", "references", "provenance", *FOUNDATION},
     "steadiness": {"baseline", "rendering", "tables", "references"},
@@ -81,7 +82,7 @@ ROOMS = {
     "orders": {"provenance"},
     "revision": set(),
     "testcode": set(),
-    "references": set(),
+    "references": {*FOUNDATION},
     "provenance": set(),
     "invocation": {"pytest"},
     "snapshots": {
@@ -271,6 +272,7 @@ ROOMS = {
     "errors": set(),
     "wording": set(),
     "filenames": set(),
+    "writing": set(),
 }
 TYPES_ONLY = {"pictures": {"PIL"}, "maps": {"PIL"}}
 

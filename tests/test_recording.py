@@ -454,3 +454,15 @@ def test_the_public_names_are_what_they_say():
     assert set(pytest_featuremaps.__all__) <= set(dir(pytest_featuremaps))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = pytest_featuremaps.nothing
+
+
+def test_what_a_terminal_would_obey_is_escaped_where_maps_are_shown(photo):
+    model = nn.Sequential(OrderedDict([("\x1b[2J", nn.ReLU())]))
+    with capture(model, "\x1b[2J") as maps:
+        model(photo)
+    assert repr(maps) == r"<FeatureMaps: \x1b[2J#0>"
+    with pytest.raises(CaptureError) as caught:
+        capture(model, "\x1b[3J")
+    assert str(caught.value).splitlines()[0] == (
+        r"""capture("\x1b[3J"): Sequential has no module '\x1b[3J'."""
+    )

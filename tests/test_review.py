@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from waiting import AFTER, BEFORE, KEYS, TEST, Project, drawn, table
 
-from pytest_featuremaps import cli, tables
+from pytest_featuremaps import cli, tables, writing
 from pytest_featuremaps.review import folder, lines
 from pytest_featuremaps.review.records import Map
 
@@ -212,11 +212,12 @@ def test_a_renamed_map_is_accepted_under_either_name(project):
         Map("conv1", "removed", "is now stem", "conv1", None, partner="stem"),
         Map("stem", "added", "was conv1", None, "stem", partner="conv1"),
         Map("conv2", "changed", "moved", "conv2", "conv2"),
+        Map("conv3", "equal", "", "conv3", "conv3"),
     )
     project.store(BEFORE)
     project.leave(update=update, maps=maps)
     cli.main(["accept", "--layer", "stem"])
-    assert project.path().read_bytes() == table({"stem": 0.0, "conv2": 0.0})
+    assert project.path().read_bytes() == table({"stem": 0.0, "conv2": 0.0, "conv3": 0.0})
     assert [one.key for one in project.left()[0].pending] == ["conv2"]
 
 
@@ -333,7 +334,7 @@ def test_what_cannot_be_written_is_told(waiting, monkeypatch, capsys):
     def fail(path, data):
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(folder, "write_whole", fail)
+    monkeypatch.setattr(writing, "replace", fail)
     assert cli.main(["accept"]) == cli.LEFT
     assert "refused tests/__snapshots__/test_it/test_a.jsonl: the disk is full" in (
         capsys.readouterr().out

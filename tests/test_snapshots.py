@@ -1,5 +1,6 @@
 """The life of a baseline: missing, recorded, equal, changed, updated, broken, repaired."""
 
+import errno
 import json
 import re
 import textwrap
@@ -469,13 +470,18 @@ def test_an_interrupted_write_leaves_the_old_baseline(project, monkeypatch):
     before = project.record()
 
     def full(self, target):
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
     project.change("gain")
     result = project.run("--snapshot-update")
     result.assert_outcomes(failed=2)
-    result.stdout.fnmatch_lines(["E*OSError: disk full"])
+    result.stdout.fnmatch_lines(
+        [
+            "E * test_table.jsonl cannot be written: No space left on device.",
+            "E * The baseline is as it was before this run.",
+        ]
+    )
     assert project.stored() == before
     assert sorted(path.name for path in project.table.parent.iterdir()) == [
         project.picture.name,

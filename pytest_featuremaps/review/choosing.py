@@ -121,6 +121,12 @@ def _read(approvals: bytes) -> Iterator[tuple[str, str, list[str] | None]]:
     if version != APPROVALS:
         raise BadApprovals(f"it has format {version!r:.20}, this version reads {APPROVALS}")
     for verdict, name, keys in decisions:
-        if verdict not in {"accept", "reject"} or not isinstance(keys, list | None):
+        if verdict not in ("accept", "reject"):
             raise BadApprovals(f"{verdict!r:.20} is not a decision: accept or reject")
+        if not _are_keys(keys):
+            raise BadApprovals(f"{keys!r:.40} is not a list of keys of feature maps")
         yield verdict, str(name), keys
+
+
+def _are_keys(keys: object) -> bool:
+    return keys is None or (isinstance(keys, list) and all(isinstance(one, str) for one in keys))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from pytest_featuremaps import tables
+from pytest_featuremaps import tables, writing
 from pytest_featuremaps.errors import FeatureMapsError
 from pytest_featuremaps.review import folder, lines
 from pytest_featuremaps.review.folder import Result
@@ -18,7 +19,7 @@ _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 
 
 class Refused(FeatureMapsError):
-    """A decision that is not carried out; the text says why, and nothing has changed."""
+    """A decision that is not carried out, or not noted; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,8 @@ def accept(choice: Choice, root: Path, *, dry: bool = False) -> Path:
     if not dry:
         if written != stored:
             path.parent.mkdir(parents=True, exist_ok=True)
-            folder.write_whole(path, written)
-        _decide(result, accepted, "accepted", written)
+            writing.replace(path, written)
+        _note(result, accepted, written)
     return path
 
 
@@ -86,10 +87,17 @@ def _as_it_is_now(choice: Choice) -> Result:
 def _baseline(root: Path, record: Record) -> Path:
     """Return the path of the baseline, which must be inside the root directory."""
     named = PurePosixPath(record.baseline)
-    path = (root / named).resolve()
+    reason = f"{record.baseline} is not the path of a baseline inside {root}"
+    try:
+        # Not `resolve`, which fails where links lead round in a circle.
+        path = Path(os.path.realpath(root / named))
+    except ValueError:  # it has a character that no path has
+        raise Refused(reason) from None
     sound = named.suffix == path.suffix == _SUFFIXES[record.kind] and ".." not in named.parts
     if not sound or not path.is_relative_to(root.resolve()):
-        raise Refused(f"{record.baseline} is not the path of a baseline inside {root}")
+        raise Refused(reason)
+    if path.exists() and not path.is_file():
+        raise Refused(f"{record.baseline} is not a file")
     test = record.test.partition("::")[0]
     if not (root / test).is_file():
         raise Refused(
@@ -143,6 +151,15 @@ def _partly(
 
 def _with_partners(record: Record, keys: AbstractSet[str]) -> AbstractSet[str]:
     return keys | {one.partner for one in record.maps if one.partner and one.key in keys}
+
+
+def _note(result: Result, accepted: AbstractSet[str], written: bytes) -> None:
+    try:
+        _decide(result, accepted, "accepted", written)
+    except OSError as error:
+        raise Refused(
+            f"the baseline is written, but that it is decided cannot be noted: {error}"
+        ) from None
 
 
 def _decide(

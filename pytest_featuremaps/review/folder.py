@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
-import uuid
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pytest_featuremaps import filenames
+from pytest_featuremaps import filenames, writing
 from pytest_featuremaps.review.records import RECORD, BadRecord, File, Record, dump, load
 from pytest_featuremaps.wording import natural
 
 DEFAULT: Final = ".featuremaps"
 RESULTS: Final = "results"
-_IGNORE: Final = ".gitignore"
 _TRIES: Final = 20
 
 
@@ -29,8 +28,16 @@ class Result:
     record: Record
 
     def read(self, file: File) -> bytes:
-        """Return the bytes of a file beside the record."""
-        return (self.folder / file.file).read_bytes()
+        """Return the bytes of a file beside the record.
+
+        Raises:
+            OSError: there is none, or it cannot be read.
+        """
+        path = self.folder / file.file
+        # An artifact may come from anybody: a link could lead to any file, a pipe never ends.
+        if path.is_symlink() or not path.is_file():
+            raise FileNotFoundError(errno.ENOENT, "there is no such file", str(path))
+        return path.read_bytes()
 
 
 def write(output: Path, record: Record, files: Mapping[str, bytes]) -> Path:
@@ -74,18 +81,7 @@ def again(result: Result) -> Result:
 def replace(result: Result, record: Record, files: Mapping[str, bytes]) -> None:
     """Put another record, and other bytes of its files, in place of those of a result."""
     for name, data in {**files, RECORD: dump(record)}.items():
-        write_whole(result.folder / name, data)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Replace a file in one step, so that it is never half written."""
-    # syrupy's search for unused snapshots leaves files with a leading dot alone.
-    fresh = path.with_name(f".{uuid.uuid4().hex[:12]}")
-    try:
-        fresh.write_bytes(data)
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
+        writing.replace(result.folder / name, data)
 
 
 def read(folder: Path) -> list[Result]:
@@ -104,7 +100,7 @@ def read(folder: Path) -> list[Result]:
 
 def forget(result: Path) -> None:
     """Take one result away, and the folders that are empty without it."""
-    gone = result.with_name(f".{uuid.uuid4().hex[:12]}")
+    gone = writing.temporary(result.parent)
     with contextlib.suppress(FileNotFoundError):
         result.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
@@ -135,6 +131,7 @@ def sweep(output: Path, root: Path, files: Collection[str], tests: Collection[st
         files: the test files that were collected whole.
         tests: the ids of the tests with a baseline in them.
     """
+    clear(output)
     try:
         results = read(output)
     except BadRecord:
@@ -144,6 +141,14 @@ def sweep(output: Path, root: Path, files: Collection[str], tests: Collection[st
         file = test.partition("::")[0]
         if (file in files and test not in tests) or not (root / file).exists():
             forget(result.folder)
+
+
+def clear(output: Path) -> None:
+    """Take away what a run, or a decision, that was killed left half done."""
+    results = output / RESULTS
+    for folder in _visible(results) if results.is_dir() else ():
+        writing.sweep(folder)
+        _prune(folder)
 
 
 def _test_folder(output: Path, test: str) -> Path:
@@ -156,10 +161,10 @@ def _comparison_folder(output: Path, test: str, baseline: str) -> Path:
 
 
 def _put(output: Path, target: Path, files: Mapping[str, bytes]) -> None:
-    fresh = target.with_name(f".{uuid.uuid4().hex[:12]}")
+    fresh = writing.temporary(target.parent)
     fresh.mkdir(parents=True)
     try:
-        _ignore(output)
+        writing.keep_out_of_git(output)
         for name, data in files.items():
             (fresh / name).write_bytes(data)
         if target.exists():
@@ -169,21 +174,16 @@ def _put(output: Path, target: Path, files: Mapping[str, bytes]) -> None:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _ignore(output: Path) -> None:
-    """Keep the folder out of version control."""
-    path = output / _IGNORE
-    if not path.exists():
-        write_whole(path, b"*\n")
-
-
 def _prune(folder: Path) -> None:
     """Remove a test's folder and those above it, as far as nothing is in them."""
     results = folder.parent
     with contextlib.suppress(OSError):
         folder.rmdir()
         results.rmdir()
-        if results.name == RESULTS and [one.name for one in results.parent.iterdir()] == [_IGNORE]:
-            (results.parent / _IGNORE).unlink()
+        if results.name == RESULTS and [one.name for one in results.parent.iterdir()] == [
+            writing.IGNORE
+        ]:
+            (results.parent / writing.IGNORE).unlink()
             results.parent.rmdir()
 
 
@@ -192,8 +192,9 @@ def _records(folder: Path) -> Iterator[Path]:
     # Not `rglob`, which fails where another run takes a folder away under it.
     for place, folders, files in os.walk(own if own.is_dir() else folder):
         folders[:] = [one for one in folders if one == DEFAULT or not one.startswith(".")]
-        if RECORD in files:
-            yield Path(place) / RECORD
+        path = Path(place) / RECORD
+        if RECORD in files and path.is_file():
+            yield path
 
 
 def _read(path: Path) -> Result | None:

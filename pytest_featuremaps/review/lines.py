@@ -25,7 +25,7 @@ def choose(
         accepted: the keys of those that are accepted.
 
     Raises:
-        Clash: two lines would have the same key.
+        Clash: two lines would have the same key, or the maps are not those of the tables.
         BadBaseline: these bytes are no tables.
     """
     header, after = _pieces(update)
@@ -43,7 +43,13 @@ def choose(
                 f"{key} would stand in the table twice, for another map had this key before: "
                 "accept the whole table"
             )
-        chosen[key] = (after if taken else before)[key]
+        source = after if taken else before
+        if key not in source:
+            raise Clash(f"{key} is in its record, and not in the table: run the test again")
+        chosen[key] = source[key]
+    lost = before.keys() - chosen.keys() - {one.expected_key for one in maps}
+    if lost:
+        raise Clash(f"{min(lost)} is in the baseline, and not in its record: run the test again")
     return ended_as(expected, b"".join(line + b"\n" for line in (header, *chosen.values())))
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pytest_featuremaps.errors import FeatureMapsError
@@ -23,6 +23,7 @@ RECORD: Final = "record.json"
 _KINDS: Final = ("table", "picture")
 _STATUSES: Final = ("changed", "new", "unreadable")
 _DECISIONS: Final = ("", "accepted", "rejected")
+_BESIDE: Final = re.compile(r"[a-z]+\.(?:jsonl|png)")
 AGREEING: Final = frozenset({"equal", "within"})
 
 
@@ -213,7 +214,7 @@ def _map(fields: dict[str, Any]) -> Map:
 
 def _file(fields: dict[str, Any]) -> File:
     name = _text(fields["file"])
-    if name != Path(name).name or "\\" in name:
+    if not _BESIDE.fullmatch(name):
         raise ValueError(f"{name!r} is not the name of a file beside it")
     return File(name, _text(fields["sha256"]))
 

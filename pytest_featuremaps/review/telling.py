@@ -30,12 +30,12 @@ def listed(choices: Iterable[Choice], most: int = _MOST) -> Iterator[str]:
         yield plain(test, None)
         for choice in group:
             record = choice.result.record
-            yield f"  {record.id}  {plain(_compared_with(record), None)}"
+            yield f"  {plain(record.id)}  {plain(_compared_with(record), None)}"
             pending = [one for one in record.pending if one.key in choice.keys]
             yield from (f"    {told(choice.result, one)}" for one in pending[:most])
             if len(pending) > most:
                 yield f"    … and {len(pending) - most} more"
-            yield from (f"    {path}" for path in pictures(choice.result)[-1:])
+            yield from (f"    {shown(path)}" for path in pictures(choice.result)[-1:])
 
 
 def told(result: Result, one: Map) -> str:
@@ -60,6 +60,11 @@ def _compared_with(record: Record) -> str:
     """The file of the baseline; with the revision, where the comparison was with that."""
     file = record.baseline.rpartition("/")[2]
     return f"{file} at {record.revision}" if record.revision else file
+
+
+def shown(path: Path) -> str:
+    """Return a path as it can be shown: an artifact may have folders of any name."""
+    return plain(str(path), None)
 
 
 def _several(count: int, thing: str) -> str:

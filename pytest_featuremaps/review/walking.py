@@ -79,7 +79,7 @@ class Walk:
             self._say(f"  {telling.told(result, one)}")
             self._say(f"    {plain(result.record.baseline, None)}")
             for path in telling.pictures(result):
-                self._say(f"    {path}")
+                self._say(f"    {telling.shown(path)}")
 
     def _obey(self, answer: str) -> bool:
         """Do what was asked; tell whether the walk goes on to another feature map."""

@@ -1,0 +1,74 @@
+"""Files that are replaced in one step, and what a process that was killed left of that."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+import shutil
+import time
+import uuid
+from pathlib import Path
+from typing import Final
+
+IGNORE: Final = ".gitignore"
+_TEMPORARY: Final = re.compile(r"\.featuremaps-[0-9a-f]{12}")
+_LEFT_AFTER: Final = 10.0
+"""How many seconds a temporary name is kept at the most: its process is not there any more."""
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Replace a file in one step, so that it is never half written.
+
+    Raises:
+        OSError: it cannot be written; it is as it was, and the error names it.
+    """
+    sweep(path.parent)
+    fresh = temporary(path.parent)
+    try:
+        fresh.write_bytes(data)
+        fresh.replace(path)
+    except OSError as error:
+        # A full disk says neither which file it is about, nor that there was another name.
+        raise type(error)(error.errno, error.strerror, str(path)) from None
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def temporary(folder: Path) -> Path:
+    """Return a path in a folder that nobody else uses, and that `sweep` knows again."""
+    # syrupy's search for unused snapshots leaves files with a leading dot alone.
+    return folder / f".featuremaps-{uuid.uuid4().hex[:12]}"
+
+
+def keep_out_of_git(folder: Path) -> None:
+    """Let git ignore a folder, which is made where there is none."""
+    path = folder / IGNORE
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        replace(path, b"*\n")
+
+
+@functools.cache  # once in a folder: nothing is left while this process runs
+def sweep(folder: Path) -> None:
+    """Take away what processes that were killed left in a folder under temporary names."""
+    now = time.time()
+    for one in [*folder.iterdir()] if folder.is_dir() else ():
+        if _TEMPORARY.fullmatch(one.name) and now - _changed(one, now) > _LEFT_AFTER:
+            _remove(one)
+
+
+def _changed(path: Path, now: float) -> float:
+    try:
+        return path.lstat().st_mtime
+    except FileNotFoundError:
+        return now  # its process has just taken it away
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, which another process may do as well."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with contextlib.suppress(OSError):
+        path.unlink()
