@@ -54,6 +54,23 @@ def write(pytester, monkeypatch):
     return write
 
 
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium; without one, or without selenium, the test is skipped."""
+    from browsing import chromium
+
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def reported(tmp_path_factory):
+    """The folder of a project whose last run has failed, and left its report."""
+    from reported import make
+
+    return make(tmp_path_factory.mktemp("reported"))
+
+
 IMPORTS = """
 import pytest
 import torch

@@ -108,6 +108,13 @@ document.addEventListener("keydown", (event) => {
   ACTIONS[event.key]();
 });
 
+// What a key or the focus scrolls to is not to lie under the head, where that stays on the screen.
+const head = document.querySelector("header");
+new ResizeObserver(() => {
+  const stays = getComputedStyle(head).position === "sticky";
+  document.documentElement.style.scrollPaddingTop = `${8 + (stays ? head.offsetHeight : 0)}px`;
+}).observe(head);
+
 // --- and go --------------------------------------------------------------------------------------
 
 const tests = collect();
