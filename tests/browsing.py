@@ -64,7 +64,7 @@ class Page:
             "Emulation.setDeviceMetricsOverride",
             **size._asdict(),
             deviceScaleFactor=1,
-            mobile=False,
+            mobile=size == PHONE,
         )
 
     def prefer(self, **features):
@@ -104,6 +104,15 @@ class Page:
     def ask(self, script, *arguments):
         """Return what a script of the browser's own finds out."""
         return self.driver.execute_script(script, *arguments)
+
+    def tree(self):
+        """Return what the browser tells a screen reader: the role and the name of each part."""
+        nodes = self._tell("Accessibility.getFullAXTree")["nodes"]
+        return [
+            {name: one.get(name, {}).get("value", "") for name in ("role", "name")}
+            for one in nodes
+            if not one["ignored"]
+        ]
 
     def complaints(self):
         """Return what the browser's console said since it was asked last."""

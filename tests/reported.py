@@ -57,7 +57,7 @@ def model():
 
 @pytest.fixture
 def photo():
-    return torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    return torch.rand(1, 3, 16, 40, generator=torch.Generator().manual_seed(1))
 """
 
 TESTS = """

@@ -7,9 +7,17 @@ const KINDS = {
 const KEYS = [
   ["j k", "the next and the one before"], ["a r", "accept, reject"], ["u", "undecided again"],
   ["t T", "accept, reject all of the test"], ["c C", "accept, reject all of the same cause"],
-  ["1 2 3 4", "side by side, blink, slider, difference"], ["+ −", "zoom, in step"],
+  ["1 2 3 4", "side by side, blink (2 again: turn by hand), slider, difference"], ["+ −", "zoom, in step"],
   ["h", "all channels, or only those that changed"], ["arrows", "the pixel that is read, in a picture"],
-  ["/", "search"], ["?", "this list"],
+  ["/", "search"], ["?", "these lists"],
+];
+
+const COLOURS = [
+  ["grey", "the range of the channel in the baseline, from black to white"],
+  ["teal, yellow", "below that range, above it"],
+  ["magenta, orange, blue", "NaN, +Inf, −Inf"],
+  ["dark blue", "a dead channel: zero everywhere"],
+  ["difference", "red where the value rose, blue where it fell, violet where a mark came or went"],
 ];
 
 const report = JSON.parse(document.getElementById("data").textContent);
@@ -27,6 +35,8 @@ function el(name, properties = {}, ...children) {
 }
 
 const button = (text, onclick, more = {}) => el("button", { type: "button", textContent: text, onclick, ...more });
+// Long ids of tests and layers break where a word of theirs ends.
+const breakable = (text) => text.split(/(?<=[/:._[\]-])/).flatMap((part) => [el("wbr"), part]).slice(1);
 const several = (count, thing) => `${count} ${thing}${count === 1 ? "" : "s"}`;
 const kindOf = (kind) => Object.keys(KINDS).find((one) => KINDS[one].includes(kind)) || "changed";
 
@@ -54,7 +64,9 @@ function finish(card, group) {
   card.map = leading.map;
   card.first = card.key === source.first;
   card.why = source.why;
-  card.cause = JSON.stringify([source.first ?? card.key, source.why]);
+  // Layers of the same name in other models have causes of their own.
+  const cause = source.maps.find((map) => map.key === source.first);
+  card.cause = JSON.stringify([source.first ?? card.key, source.why, cause?.module]);
   card.picture = card.parts.find(({ result }) => result.kind === "picture");
   card.decision = "";
   card.zoom = 0;
@@ -136,7 +148,7 @@ function makeCard(card) {
   const shape = (map.after.shape || map.before.shape || []).join("×");
   const flags = card.first ? [el("strong", { className: "flag", textContent: "changed first" })] : [];
   card.state = el("span", { className: "state" });
-  const title = el("h3", {}, el("span", { className: "key", textContent: card.key }), " ",
+  const title = el("h3", {}, el("span", { className: "key" }, ...breakable(card.key)), " ",
     el("span", { className: `badge ${card.kind.split(" ")[0]}`, textContent: card.kind }), ...flags, card.state);
   const about = [card.name && `“${card.name}”`, map.module, shape, map.after.dtype || map.before.dtype].filter(Boolean);
   card.body = el("div", { className: "body" });
@@ -211,6 +223,6 @@ function numbers(card) {
   });
   const heads = ["", "before", "after", "moved", "allowed"].map((text) => el("th", { scope: "col", textContent: text }));
   const held = tolerance ? ` Held to the tolerance ${tolerance}.` : "";
-  return el("div", { className: "numbers", tabIndex: 0, aria: { role: "region", label: `Numbers of ${card.key}` } }, el("table", {},
+  return el("div", { className: "numbers", tabIndex: 0, aria: { role: "group", label: `Numbers of ${card.key}` } }, el("table", {},
     el("caption", { textContent: `What is beyond tolerance is bold.${held}` }), el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows)));
 }
