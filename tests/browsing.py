@@ -6,7 +6,6 @@ import shutil
 import time
 from typing import NamedTuple
 
-import pytest
 from selenium import webdriver
 from selenium.webdriver import ActionChains
 from selenium.webdriver.chrome.service import Service
@@ -28,13 +27,17 @@ class Size(NamedTuple):
 DESKTOP, PHONE = Size(1280, 900), Size(390, 844)
 
 
-@contextlib.contextmanager
-def chromium():
-    """Start a browser; skip where there is none, or nothing to drive it with."""
+def programs():
+    """Return the paths of Chromium and of its driver; None unless both are there."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     driver = shutil.which("chromedriver")
-    if not (browser and driver):
-        pytest.skip("Chromium or chromedriver is not on the PATH")
+    return (browser, driver) if browser and driver else None
+
+
+@contextlib.contextmanager
+def chromium():
+    """Start a browser."""
+    browser, driver = programs()
     options = webdriver.ChromeOptions()
     options.binary_location = browser
     for argument in QUIET.split():

@@ -56,9 +56,11 @@ def write(pytester, monkeypatch):
 
 @pytest.fixture(scope="session")
 def browser():
-    """A headless Chromium; without one, or without selenium, the test is skipped."""
-    from browsing import chromium
+    """A headless Chromium; without one the test is skipped."""
+    from browsing import chromium, programs
 
+    if programs() is None:
+        pytest.skip("Chromium or chromedriver is not on the PATH")
     with chromium() as started:
         yield started
 

@@ -11,9 +11,13 @@ pytest.importorskip("selenium", reason="selenium is not installed")
 from browsing import DESKTOP, PHONE, Page, until
 from reported import run, type_line
 from selenium.webdriver import ActionChains, Keys
+from waiting import Project
+from waiting import drawn as drawing
 
 from pytest_featuremaps import cli, rendering
 from pytest_featuremaps.review import folder
+from pytest_featuremaps.review.page import render
+from pytest_featuremaps.review.records import Map
 
 EVIL = "<img src=x onerror='alert(1)'>"
 STEM = "tests/test_net.py::test_stem"
@@ -151,6 +155,40 @@ def test_what_is_far_away_is_not_drawn(page):
     drawn(page, "tests/test_net.py::test_wider", ".")
     page.ask("document.activeElement.blur(); scrollTo(0, 0)")
     until(lambda: len(page.all("canvas")) == before)
+
+
+def numbers_alone(project):
+    maps = [Map(f"layers.{count}", "changed", "moved", "x", "x") for count in range(1000)]
+    project.leave(maps=tuple(maps))
+
+
+def a_picture_each(project):
+    before, after = drawing(1), drawing(2)
+    for count in range(1000):
+        maps = (Map(f"layers.{count}", "changed", "moved", "x", "x"),)
+        project.leave(before, after, maps, f"test_a[layers.{count}].png")
+
+
+@pytest.mark.parametrize("leave", [numbers_alone, a_picture_each])
+def test_of_a_thousand_maps_only_those_in_sight_are_drawn(browser, tmp_path, leave):
+    project = Project(tmp_path)
+    leave(project)
+    path = tmp_path / "page.html"
+    path.write_bytes(render(folder.read(project.output)))
+    page = Page(browser, path, tmp_path)
+    assert len(page.all(".map")) == 1000
+    assert page.ask("return document.querySelectorAll('*').length") < 30_000
+    page.ask("for (const one of document.querySelectorAll('.fold')) one.open = true")
+
+    def drawn():
+        return [one for one in page.ask("return cards.map(one => Boolean(one.drawn))") if one]
+
+    here = "return document.elementFromPoint(300, 500).closest('.map')?.card.drawn"
+    for share in (0, 0.5, 1):
+        page.ask("scrollTo(0, arguments[0] * document.body.scrollHeight)", share)
+        until(lambda: page.ask(here))
+        assert len(drawn()) < 30
+    assert page.complaints() == []
 
 
 # --- the picture ----------------------------------------------------------------------------------

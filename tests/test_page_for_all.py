@@ -39,9 +39,20 @@ def test_each_control_has_a_role_and_a_name(page):
     roles = {role for role, _ in named}
     assert roles >= {"button", "searchbox", "slider", "image", "article", "heading", "group"}
     told = {name for role, name in named if role == "button"}
-    assert {"Accept stem", "Reject stem", "Smaller", "Larger", "Keys and colours"} <= told
+    assert {"Accept stem", "Reject stem", "Smaller", "Larger", "Keys: ?"} <= told
     # A single-page document: one banner, one main part.
     assert [one["role"] for one in nodes if one["role"] in {"banner", "main"}] == ["banner", "main"]
+
+
+def test_who_speaks_to_a_control_says_what_stands_on_it(page):
+    labels = page.ask(
+        "return [...document.querySelectorAll('button[aria-label]')]"
+        ".map(one => [one.textContent, one.ariaLabel])"
+    )
+    assert len(labels) > 20
+    assert [
+        one for one in labels if one[0] not in (*one[1:], "+", "−") and one[0] not in one[1]
+    ] == []
 
 
 def test_the_document_is_in_order(page):

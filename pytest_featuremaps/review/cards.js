@@ -170,7 +170,7 @@ function causeOf(card) {
   if (alike.length < 2) return lines;
   const text = `all ${several(alike.length, "map")} of this cause, in ${several(tests, "test")}`;
   lines.push(el("p", { className: "bulk" },
-    button(`Accept ${text}`, () => decide(alike, "accept")), button("Reject them", () => decide(alike, "reject"), { aria: { label: `Reject ${text}` } })));
+    button(`Accept ${text}`, () => decide(alike, "accept")), button("Reject them", () => decide(alike, "reject"), { aria: { label: `Reject them: ${text}` } })));
   return lines;
 }
 
@@ -198,6 +198,7 @@ const near = new IntersectionObserver((seen) => {
       card.body.style.minHeight = "";
     } else if (!isIntersecting && card.drawn && !target.contains(document.activeElement)) {
       card.drawn = false;
+      card.before = card.after = card.changed = card.sheets = card.point = card.redraw = null;
       card.body.style.minHeight = `${card.body.offsetHeight}px`;
       card.body.replaceChildren();
     }
@@ -221,7 +222,7 @@ function numbers(card) {
     return el("tr", { className: name in beyond ? "beyond" : "" }, el("th", { scope: "row", textContent: QUANTITIES[name] || name }),
       ...[shown(before[name]), shown(after[name]), small(one?.observed), small(one?.allowed)].map((text) => el("td", { textContent: text })));
   });
-  const heads = ["", "before", "after", "moved", "allowed"].map((text) => el("th", { scope: "col", textContent: text }));
+  const heads = ["number", "before", "after", "moved", "allowed"].map((text) => el("th", { scope: "col", textContent: text }));
   const held = tolerance ? ` Held to the tolerance ${tolerance}.` : "";
   return el("div", { className: "numbers", tabIndex: 0, aria: { role: "group", label: `Numbers of ${card.key}` } }, el("table", {},
     el("caption", { textContent: `What is beyond tolerance is bold.${held}` }), el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows)));

@@ -5,7 +5,7 @@ let current = null;
 function makeTest(test, groups) {
   const own = [...groups.values()].flatMap((group) => [...group.values()]);
   const asked = own.filter((card) => card.pending.length);
-  const bulk = asked.length < 2 ? [] : [button(`Accept all ${asked.length}`, () => decide(asked, "accept"), { aria: { label: `Accept all of ${test}` } }),
+  const bulk = asked.length < 2 ? [] : [button(`Accept all ${asked.length}`, () => decide(asked, "accept"), { aria: { label: `Accept all ${asked.length} of ${test}` } }),
     button("Reject all", () => decide(asked, "reject"), { aria: { label: `Reject all of ${test}` } })];
   const section = el("section", { className: "test" }, el("div", { className: "test-head" }, el("h2", {}, ...breakable(test)), el("div", { className: "bulk" }, ...bulk)));
   for (const group of groups.values()) section.append(...makeGroup([...group.values()]));
@@ -25,7 +25,7 @@ function makeGroup(group) {
   return nodes;
 }
 
-// What is folded is made when it is opened.
+// What is folded is there, for decisions about all of a test, and drawn only once it is opened.
 function folded(group, text) {
   if (!group.length) return [];
   for (const card of group) makeCard(card);
