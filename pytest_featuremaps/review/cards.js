@@ -208,7 +208,16 @@ const near = new IntersectionObserver((seen) => {
 const QUANTITIES = {
   relative_l2: "relative L2 change", zero_fraction: "zero fraction", nan_count: "NaN count", inf_count: "Inf count", nonfinite: "places of NaN and Inf",
 };
-const shown = (value) => (Array.isArray(value) ? value.join("×") : typeof value === "number" ? String(Number(value.toPrecision(5))) : value ?? "–");
+
+function shown(value) {
+  if (typeof value !== "number") return Array.isArray(value) ? value.join("×") : value ?? "–";
+  return value && Math.abs(value) < 1e-3 ? value.toExponential(4) : String(Number(value.toPrecision(5)));
+}
+
+function roughly(value) {
+  if (typeof value !== "number") return value ?? "";
+  return Number.isInteger(value) && value < 1e6 ? String(value) : value.toExponential(1);
+}
 
 function numbers(card) {
   const { before, after, violations, tolerance } = card.map;
@@ -216,14 +225,13 @@ function numbers(card) {
   // The shape and dtype that both have stand above already.
   const same = (name) => ["shape", "dtype"].includes(name) && String(before[name] ?? after[name]) === String(after[name] ?? before[name]);
   const names = [...new Set([...Object.keys(beyond), ...Object.keys(before), ...Object.keys(after)])].filter((name) => !same(name));
-  const small = (value) => (typeof value === "number" ? value.toExponential(1) : value ?? "");
   const rows = names.map((name) => {
     const one = name in before || name in after ? beyond[name] && typeof beyond[name].observed === "number" ? beyond[name] : {} : beyond[name];
     return el("tr", { className: name in beyond ? "beyond" : "" }, el("th", { scope: "row", textContent: QUANTITIES[name] || name }),
-      ...[shown(before[name]), shown(after[name]), small(one?.observed), small(one?.allowed)].map((text) => el("td", { textContent: text })));
+      ...[shown(before[name]), shown(after[name]), roughly(one?.observed), roughly(one?.allowed)].map((text) => el("td", { textContent: text })));
   });
   const heads = ["number", "before", "after", "moved", "allowed"].map((text) => el("th", { scope: "col", textContent: text }));
-  const held = tolerance ? ` Held to the tolerance ${tolerance}.` : "";
+  const told = [violations.length && "What is beyond tolerance is bold.", tolerance && `Held to the tolerance ${tolerance}.`];
   return el("div", { className: "numbers", tabIndex: 0, aria: { role: "group", label: `Numbers of ${card.key}` } }, el("table", {},
-    el("caption", { textContent: `What is beyond tolerance is bold.${held}` }), el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows)));
+    el("caption", { textContent: told.filter(Boolean).join(" ") }), el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows)));
 }
