@@ -125,6 +125,15 @@ class Page:
         return self.driver.execute_cdp_cmd(command, arguments)
 
 
+def during(seconds, look):
+    """Return what is seen in some time."""
+    end = time.monotonic() + seconds
+    seen = set()
+    while time.monotonic() < end:
+        seen.add(look())
+    return seen
+
+
 def until(found, seconds=10):
     """Return the first answer that is true, or fail."""
     end = time.monotonic() + seconds

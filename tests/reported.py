@@ -110,6 +110,7 @@ def test_wider(photo, feature_maps, feature_snapshot):
 def test_hostile(text, photo, feature_maps, feature_snapshot):
     net = nn.Sequential()
     net.add_module(EVIL, Marks())
+    net.add_module("behind", nn.Identity())
     feature_maps.attach(net, "*")
     net(photo)
     assert feature_maps == feature_snapshot("<b>bold</b>")

@@ -1,13 +1,12 @@
 """The page without a pointer, without sight, with little sight, on a phone, or with less motion."""
 
-import time
 from itertools import pairwise
 
 import pytest
 
 pytest.importorskip("selenium", reason="selenium is not installed")
 
-from browsing import PHONE, Page, Size, until
+from browsing import PHONE, Page, Size, during, until
 from selenium.webdriver import Keys
 
 STEM = "tests/test_net.py::test_stem"
@@ -80,6 +79,14 @@ def test_every_control_is_reached_by_key_and_shows_the_focus(page):
     missed = "return [...document.querySelectorAll('button, input, summary')].filter(one => "
     missed += "one.checkVisibility() && !one.disabled && !reached.includes(one)).length"
     assert page.ask(missed) == 0
+
+
+def test_the_head_does_not_cover_what_a_key_goes_to(page):
+    page.ask("scrollTo(0, 0)")
+    for key in "jjjjjjkkk":
+        page.press(key)
+        seen = page.ask(f"reached = []; {FOCUS}")
+        assert seen["visible"], seen
 
 
 # Where the focus is: whether behind the one before, how wide its outline is, what lies over it.
@@ -192,8 +199,7 @@ def test_less_motion_means_no_blinking(page):
         return found.find_element("css selector", "figcaption").text
 
     page.press("2")
-    time.sleep(1.5)
-    assert caption() == "expected"
+    assert during(1, caption) == {"expected"}
     page.press("2")
     assert caption() == "actual"
 
@@ -217,5 +223,5 @@ def test_nothing_is_cut_off_on_a_phone(page, size):
 def test_a_change_is_announced(page):
     page.ask("current = cards.find(one => one.test === arguments[0])", STEM)
     page.press("a")
-    assert page.one("[role=status]").text == "11 of 12 undecided, 1 accepted, 0 rejected"
+    assert page.one("[role=status]").text == "14 of 15 undecided, 1 accepted, 0 rejected"
     assert page.one(".map [aria-pressed=true].accept").get_attribute("aria-label") == "Accept stem"
