@@ -176,6 +176,8 @@ def _moves(expected: Line, actual: Line, tolerance: Tolerance) -> list[Violation
     if expected.nonfinite and actual.nonfinite:
         pairs = zip(expected.nonfinite, actual.nonfinite, strict=True)
         moves.append(Violation("nonfinite", sum(a != b for a, b in pairs), 0))
+    # A digest says that something changed, and no more: numbers come first.
+    moves.sort(key=lambda move: move.quantity == "bytes")
     return moves
 
 
