@@ -10,7 +10,7 @@ pytest.importorskip("selenium", reason="selenium is not installed")
 from browsing import DESKTOP, PHONE, Page, during, until
 from reported import run, type_line
 from selenium.webdriver import ActionChains, Keys
-from waiting import Project
+from waiting import TEST, Project
 from waiting import drawn as drawing
 
 from pytest_featuremaps import cli, rendering
@@ -458,6 +458,31 @@ def test_all_of_a_test_and_all_of_a_cause(page):
     assert decisions(page) == dict.fromkeys({*layers, (STEM, "stem")}, "reject")
     page.press("T", "c")
     assert decisions(page) == dict.fromkeys({*layers, (STEM, "stem")}, "accept")
+
+
+def test_what_is_out_of_sight_is_not_decided(page):
+    card(page, STEM, "stem")
+    page.click("new 2")
+    page.press("a", "t", "c")
+    assert decisions(page) == {}
+    page.press("j", "a")
+    assert decisions(page) == {("tests/test_net.py::test_layers", "fresh"): "accept"}
+
+
+def test_both_sides_of_a_new_name_are_decided_together(browser, tmp_path):
+    project = Project(tmp_path)
+    maps = (
+        Map("conv1", "removed", "is now stem", "conv1", None, partner="stem"),
+        Map("conv2", "changed", "moved", "conv2", "conv2"),
+        Map("stem", "added", "was conv1", None, "stem", partner="conv1"),
+    )
+    project.leave(maps=maps)
+    path = tmp_path / "page.html"
+    path.write_bytes(render(folder.read(project.output)))
+    page = Page(browser, path, tmp_path)
+    card(page, TEST, "stem")
+    page.press("r")
+    assert decisions(page) == {(TEST, "conv1"): "reject", (TEST, "stem"): "reject"}
 
 
 def test_buttons_do_the_same(page):

@@ -79,8 +79,15 @@ function finish(card, group) {
 
 const MEMORY = `featuremaps ${report.results.map((one) => one.id).join(" ")}`;
 
+// What was renamed stands in two places, and is decided in both.
+function together(chosen) {
+  const place = (card, key) => JSON.stringify([card.test, card.name, key]);
+  const partners = new Set(chosen.filter(({ map }) => map.partner).map((card) => place(card, card.map.partner)));
+  return new Set([...chosen, ...cards.filter((card) => partners.has(place(card, card.key)))]);
+}
+
 function decide(chosen, decision) {
-  for (const card of chosen) {
+  for (const card of together(chosen)) {
     card.decision = decision;
     show(card);
   }

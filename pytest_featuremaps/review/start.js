@@ -111,6 +111,7 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && event.target === byId("search")) byId("search").blur();
   if (typing || event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(ACTIONS, event.key)) return;
   event.preventDefault();
+  if (!current?.node.checkVisibility()) current = null; // it is folded away, or filtered out
   ACTIONS[event.key]();
 });
 
