@@ -62,6 +62,25 @@ def write(pytester, monkeypatch):
     return write
 
 
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium; without one the test is skipped."""
+    from browsing import chromium, programs
+
+    if programs() is None:
+        pytest.skip("Chromium or chromedriver is not on the PATH")
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def reported(tmp_path_factory):
+    """The folder of a project whose last run has failed, and left its report."""
+    from reported import make
+
+    return make(tmp_path_factory.mktemp("reported"))
+
+
 IMPORTS = """
 import pytest
 import torch

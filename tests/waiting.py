@@ -38,7 +38,7 @@ class Project:
     def __init__(self, path):
         self.root = path
         self.output = path / ".featuremaps"
-        (path / "tests").mkdir()
+        (path / "tests").mkdir(parents=True)
         (path / "tests" / "test_it.py").touch()
 
     def path(self, name="test_a.jsonl"):

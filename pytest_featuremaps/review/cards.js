@@ -7,9 +7,17 @@ const KINDS = {
 const KEYS = [
   ["j k", "the next and the one before"], ["a r", "accept, reject"], ["u", "undecided again"],
   ["t T", "accept, reject all of the test"], ["c C", "accept, reject all of the same cause"],
-  ["1 2 3 4", "side by side, blink, slider, difference"], ["+ −", "zoom, in step"],
+  ["1 2 3 4", "side by side, blink (2 again: turn by hand), slider, difference"], ["+ −", "zoom, in step"],
   ["h", "all channels, or only those that changed"], ["arrows", "the pixel that is read, in a picture"],
-  ["/", "search"], ["?", "this list"],
+  ["/", "search"], ["?", "these lists"],
+];
+
+const COLOURS = [
+  ["grey", "the range of the channel in the baseline, from black to white"],
+  ["teal, yellow", "below that range, above it"],
+  ["magenta, orange, blue", "NaN, +Inf, −Inf"],
+  ["dark blue", "a dead channel: zero everywhere"],
+  ["difference", "red where the value rose, blue where it fell, violet where a mark came or went"],
 ];
 
 const report = JSON.parse(document.getElementById("data").textContent);
@@ -27,6 +35,8 @@ function el(name, properties = {}, ...children) {
 }
 
 const button = (text, onclick, more = {}) => el("button", { type: "button", textContent: text, onclick, ...more });
+// Long ids of tests and layers break where a word of theirs ends.
+const breakable = (text) => text.split(/(?<=[/:._[\]-])/).flatMap((part) => [el("wbr"), part]).slice(1);
 const several = (count, thing) => `${count} ${thing}${count === 1 ? "" : "s"}`;
 const kindOf = (kind) => Object.keys(KINDS).find((one) => KINDS[one].includes(kind)) || "changed";
 
@@ -54,7 +64,9 @@ function finish(card, group) {
   card.map = leading.map;
   card.first = card.key === source.first;
   card.why = source.why;
-  card.cause = JSON.stringify([source.first ?? card.key, source.why]);
+  // Layers of the same name in other models have causes of their own.
+  const cause = source.maps.find((map) => map.key === source.first);
+  card.cause = JSON.stringify([source.first ?? card.key, source.why, cause?.module]);
   card.picture = card.parts.find(({ result }) => result.kind === "picture");
   card.decision = "";
   card.zoom = 0;
@@ -67,8 +79,15 @@ function finish(card, group) {
 
 const MEMORY = `featuremaps ${report.results.map((one) => one.id).join(" ")}`;
 
+// What was renamed stands in two places, and is decided in both.
+function together(chosen) {
+  const place = (card, key) => JSON.stringify([card.test, card.name, key]);
+  const partners = new Set(chosen.filter(({ map }) => map.partner).map((card) => place(card, card.map.partner)));
+  return new Set([...chosen, ...cards.filter((card) => partners.has(place(card, card.key)))]);
+}
+
 function decide(chosen, decision) {
-  for (const card of chosen) {
+  for (const card of together(chosen)) {
     card.decision = decision;
     show(card);
   }
@@ -136,7 +155,7 @@ function makeCard(card) {
   const shape = (map.after.shape || map.before.shape || []).join("×");
   const flags = card.first ? [el("strong", { className: "flag", textContent: "changed first" })] : [];
   card.state = el("span", { className: "state" });
-  const title = el("h3", {}, el("span", { className: "key", textContent: card.key }), " ",
+  const title = el("h3", {}, el("span", { className: "key" }, ...breakable(card.key)), " ",
     el("span", { className: `badge ${card.kind.split(" ")[0]}`, textContent: card.kind }), ...flags, card.state);
   const about = [card.name && `“${card.name}”`, map.module, shape, map.after.dtype || map.before.dtype].filter(Boolean);
   card.body = el("div", { className: "body" });
@@ -158,7 +177,7 @@ function causeOf(card) {
   if (alike.length < 2) return lines;
   const text = `all ${several(alike.length, "map")} of this cause, in ${several(tests, "test")}`;
   lines.push(el("p", { className: "bulk" },
-    button(`Accept ${text}`, () => decide(alike, "accept")), button("Reject them", () => decide(alike, "reject"), { aria: { label: `Reject ${text}` } })));
+    button(`Accept ${text}`, () => decide(alike, "accept")), button("Reject them", () => decide(alike, "reject"), { aria: { label: `Reject them: ${text}` } })));
   return lines;
 }
 
@@ -186,6 +205,7 @@ const near = new IntersectionObserver((seen) => {
       card.body.style.minHeight = "";
     } else if (!isIntersecting && card.drawn && !target.contains(document.activeElement)) {
       card.drawn = false;
+      card.before = card.after = card.changed = card.sheets = card.point = card.redraw = null;
       card.body.style.minHeight = `${card.body.offsetHeight}px`;
       card.body.replaceChildren();
     }
@@ -195,7 +215,16 @@ const near = new IntersectionObserver((seen) => {
 const QUANTITIES = {
   relative_l2: "relative L2 change", zero_fraction: "zero fraction", nan_count: "NaN count", inf_count: "Inf count", nonfinite: "places of NaN and Inf",
 };
-const shown = (value) => (Array.isArray(value) ? value.join("×") : typeof value === "number" ? String(Number(value.toPrecision(5))) : value ?? "–");
+
+function shown(value) {
+  if (typeof value !== "number") return Array.isArray(value) ? value.join("×") : value ?? "–";
+  return value && Math.abs(value) < 1e-3 ? value.toExponential(4) : String(Number(value.toPrecision(5)));
+}
+
+function roughly(value) {
+  if (typeof value !== "number") return value ?? "";
+  return Number.isInteger(value) && value < 1e6 ? String(value) : value.toExponential(1);
+}
 
 function numbers(card) {
   const { before, after, violations, tolerance } = card.map;
@@ -203,14 +232,13 @@ function numbers(card) {
   // The shape and dtype that both have stand above already.
   const same = (name) => ["shape", "dtype"].includes(name) && String(before[name] ?? after[name]) === String(after[name] ?? before[name]);
   const names = [...new Set([...Object.keys(beyond), ...Object.keys(before), ...Object.keys(after)])].filter((name) => !same(name));
-  const small = (value) => (typeof value === "number" ? value.toExponential(1) : value ?? "");
   const rows = names.map((name) => {
     const one = name in before || name in after ? beyond[name] && typeof beyond[name].observed === "number" ? beyond[name] : {} : beyond[name];
     return el("tr", { className: name in beyond ? "beyond" : "" }, el("th", { scope: "row", textContent: QUANTITIES[name] || name }),
-      ...[shown(before[name]), shown(after[name]), small(one?.observed), small(one?.allowed)].map((text) => el("td", { textContent: text })));
+      ...[shown(before[name]), shown(after[name]), roughly(one?.observed), roughly(one?.allowed)].map((text) => el("td", { textContent: text })));
   });
-  const heads = ["", "before", "after", "moved", "allowed"].map((text) => el("th", { scope: "col", textContent: text }));
-  const held = tolerance ? ` Held to the tolerance ${tolerance}.` : "";
-  return el("div", { className: "numbers", tabIndex: 0, aria: { role: "region", label: `Numbers of ${card.key}` } }, el("table", {},
-    el("caption", { textContent: `What is beyond tolerance is bold.${held}` }), el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows)));
+  const heads = ["number", "before", "after", "moved", "allowed"].map((text) => el("th", { scope: "col", textContent: text }));
+  const told = [violations.length && "What is beyond tolerance is bold.", tolerance && `Held to the tolerance ${tolerance}.`];
+  return el("div", { className: "numbers", tabIndex: 0, aria: { role: "group", label: `Numbers of ${card.key}` } }, el("table", {},
+    el("caption", { textContent: told.filter(Boolean).join(" ") }), el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows)));
 }

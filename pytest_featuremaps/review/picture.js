@@ -40,7 +40,8 @@ async function inflate(bytes) {
 // Returns {channels, low, high, height, width, tiles}, a Uint8Array of levels for each tile.
 async function readPicture(number) {
   const text = atob(document.getElementById(`p${number}`).textContent);
-  const bytes = Uint8Array.from(text, (one) => one.charCodeAt(0));
+  const bytes = new Uint8Array(text.length);
+  for (let at = 0; at < text.length; at++) bytes[at] = text.charCodeAt(at);
   const view = new DataView(bytes.buffer);
   const pixels = [];
   let width = 0, height = 0, details = null;
@@ -69,25 +70,25 @@ async function readPicture(number) {
 }
 
 // Undoes the five filters of PNG for one byte per pixel.
+const GUESSES = [() => 0, (left) => left, (left, up) => up, (left, up) => (left + up) >> 1, paeth];
+
 function unfilter(data, width, height) {
   const out = new Uint8Array(width * height);
   for (let row = 0; row < height; row++) {
-    const filter = data[row * (width + 1)];
+    const guess = GUESSES[data[row * (width + 1)]];
     for (let column = 0; column < width; column++) {
       const here = row * width + column;
       const left = column ? out[here - 1] : 0;
       const up = row ? out[here - width] : 0;
       const corner = row && column ? out[here - width - 1] : 0;
-      const guess = [0, left, up, (left + up) >> 1, paeth(left, up, corner)][filter];
-      out[here] = data[row * (width + 1) + 1 + column] + guess;
+      out[here] = data[row * (width + 1) + 1 + column] + guess(left, up, corner);
     }
   }
   return out;
 }
 
 function paeth(left, up, corner) {
-  const guess = left + up - corner;
-  const [a, b, c] = [left, up, corner].map((one) => Math.abs(guess - one));
+  const a = Math.abs(up - corner), b = Math.abs(left - corner), c = Math.abs(left + up - 2 * corner);
   if (a <= b && a <= c) return left;
   return b <= c ? up : corner;
 }

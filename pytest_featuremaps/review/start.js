@@ -5,9 +5,9 @@ let current = null;
 function makeTest(test, groups) {
   const own = [...groups.values()].flatMap((group) => [...group.values()]);
   const asked = own.filter((card) => card.pending.length);
-  const bulk = asked.length < 2 ? [] : [button(`Accept all ${asked.length}`, () => decide(asked, "accept"), { aria: { label: `Accept all of ${test}` } }),
+  const bulk = asked.length < 2 ? [] : [button(`Accept all ${asked.length}`, () => decide(asked, "accept"), { aria: { label: `Accept all ${asked.length} of ${test}` } }),
     button("Reject all", () => decide(asked, "reject"), { aria: { label: `Reject all of ${test}` } })];
-  const section = el("section", { className: "test" }, el("div", { className: "test-head" }, el("h2", { textContent: test }), el("div", { className: "bulk" }, ...bulk)));
+  const section = el("section", { className: "test" }, el("div", { className: "test-head" }, el("h2", {}, ...breakable(test)), el("div", { className: "bulk" }, ...bulk)));
   for (const group of groups.values()) section.append(...makeGroup([...group.values()]));
   return section;
 }
@@ -21,16 +21,22 @@ function makeGroup(group) {
   const nodes = asked.slice(0, split).map(makeCard);
   const pictured = asked.slice(split).filter((card) => card.picture).length;
   nodes.push(...folded(asked.slice(split), (count) => `${count} that followed${pictured ? `, ${pictured} with a picture` : ""}`));
-  nodes.push(...folded(within, (count) => `${several(count, "map")} within tolerance`));
+  nodes.push(...folded(within, (count) => `${several(count, "map")} within tolerance`), storyOf(group));
   return nodes;
 }
 
-// What is folded is made when it is opened.
+// What is folded is there, for decisions about all of a test, and drawn only once it is opened.
 function folded(group, text) {
   if (!group.length) return [];
   for (const card of group) makeCard(card);
-  const made = el("details", {}, el("summary", { textContent: text(group.length) }), ...group.map((card) => card.node));
+  const made = el("details", { className: "fold" }, el("summary", { textContent: text(group.length) }), ...group.map((card) => card.node));
   return [made];
+}
+
+function storyOf(group) {
+  const results = new Set(group.flatMap((card) => card.parts.map(({ result }) => result)));
+  const lines = [...results].flatMap(({ story }) => story);
+  return el("details", { className: "story" }, el("summary", { textContent: "The whole story in words" }), el("pre", { textContent: lines.join("\n") }));
 }
 
 function makeUnused() {
@@ -54,7 +60,7 @@ function narrow() {
     const text = `${card.test} ${card.key}`.toLowerCase();
     card.node.hidden = Boolean(filter && card.kind !== filter) || !text.includes(wanted);
   }
-  for (const one of document.querySelectorAll("details")) {
+  for (const one of document.querySelectorAll("details.fold")) {
     one.hidden = !one.querySelector(".map:not([hidden])");
     if ((filter || wanted) && !one.hidden) one.open = true;
   }
@@ -98,15 +104,23 @@ const ACTIONS = {
   h: () => change("all", !current?.all), "+": () => current?.sheets && zoom(current, 1), "=": () => current?.sheets && zoom(current, 1),
   "-": () => current?.sheets && zoom(current, -1), "/": () => byId("search").focus(), "?": () => byId("help").showModal(),
 };
-for (const mode of Object.keys(MODES)) ACTIONS[mode] = () => change("mode", mode);
+for (const mode of Object.keys(MODES)) ACTIONS[mode] = () => current?.redraw && look(current, mode);
 
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input[type=search], textarea, dialog");
   if (event.key === "Escape" && event.target === byId("search")) byId("search").blur();
   if (typing || event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(ACTIONS, event.key)) return;
   event.preventDefault();
+  if (!current?.node.checkVisibility()) current = null; // it is folded away, or filtered out
   ACTIONS[event.key]();
 });
+
+// What a key or the focus scrolls to is not to lie under the head, where that stays on the screen.
+const head = document.querySelector("header");
+new ResizeObserver(() => {
+  const stays = getComputedStyle(head).position === "sticky";
+  document.documentElement.style.scrollPaddingTop = `${8 + (stays ? head.offsetHeight : 0)}px`;
+}).observe(head);
 
 // --- and go --------------------------------------------------------------------------------------
 
@@ -130,4 +144,6 @@ byId("copy").addEventListener("click", () => {
   byId("command-text").select();
   document.execCommand("copy");
 });
-byId("key-list").append(...KEYS.flatMap(([keys, text]) => [el("dt", { textContent: keys }), el("dd", { textContent: text })]));
+for (const [name, lines] of [["key-list", KEYS], ["colour-list", COLOURS]]) {
+  byId(name).append(...lines.flatMap(([term, text]) => [el("dt", { textContent: term }), el("dd", { textContent: text })]));
+}

@@ -1,5 +1,6 @@
 // A picture before and after: side by side, in turns, under a slider, and their difference.
 
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const MODES = { 1: "Side by side", 2: "Blink", 3: "Slider", 4: "Difference" };
 
 function viewer(card) {
@@ -7,6 +8,11 @@ function viewer(card) {
   const reading = el("output", { className: "reading", textContent: "Point at a pixel to read it." });
   const tools = el("div", { className: "tools" });
   card.redraw = () => redraw(card, tools, stage, reading);
+  let width = 0;
+  new ResizeObserver(() => {
+    if (card.sheets && width && width !== stage.clientWidth) fit(card, stage);
+    width = stage.clientWidth;
+  }).observe(stage);
   load(card).then(card.redraw).catch((error) => {
     stage.textContent = `The picture cannot be shown: ${error.message}`;
   });
@@ -23,6 +29,7 @@ async function load(card) {
 
 function redraw(card, tools, stage, reading) {
   clearInterval(card.blinking);
+  card.turn = null;
   const { before, after, changed } = card;
   const every = after.tiles.map((_, place) => place);
   const narrowed = changed && changed.length && changed.length < every.length;
@@ -38,15 +45,34 @@ function redraw(card, tools, stage, reading) {
   const plain = (picture) => panel(picture, (place, pixel) => PALETTE[picture.tiles[place][pixel]]);
   const panels = before ? [["expected", plain(before), before], ["actual", plain(after), after]] : [["new", plain(after), after]];
   if (changed) {
-    panels.push(["difference", panel(after, (place, pixel) => differenceColour(before.tiles[place][pixel], after.tiles[place][pixel])), after]);
+    panels.push(["difference: red rose, blue fell", panel(after, (place, pixel) => differenceColour(before.tiles[place][pixel], after.tiles[place][pixel])), after]);
   }
   for (const [name, made] of panels) made.setAttribute("aria-label", `${name}: ${several(places.length, "channel")} of ${card.key}`);
   stage.className = `stage mode${mode}`;
-  stage.replaceChildren(...arrange(card, mode, panels));
-  fit(card, stage, panels);
-  const [first] = stage.querySelectorAll(".frame");
+  card.sheets = panels.map(([, canvas]) => canvas);
+  keepingFocus(stage, ".frame", arrange(card, mode, panels));
+  fit(card, stage);
   watch(card, stage, panels, places, grid, reading);
-  tools.replaceChildren(...controls(card, mode, narrowed, first));
+  keepingFocus(tools, "button", controls(card, mode, narrowed));
+}
+
+// Whoever presses a button stays on it, although it is made anew.
+function keepingFocus(node, selector, children) {
+  const held = [...node.querySelectorAll(selector)].indexOf(document.activeElement);
+  node.replaceChildren(...children);
+  const made = node.querySelectorAll(selector);
+  if (held >= 0) made[Math.min(held, made.length - 1)].focus({ preventScroll: true });
+}
+
+// Blinking may be tiring: asked for once more, or by a system that wants less motion, it turns by hand.
+function look(card, mode) {
+  if (mode === "2" && card.mode === mode && card.turn) {
+    clearInterval(card.blinking);
+    card.turn();
+  } else {
+    card.mode = mode;
+    card.redraw();
+  }
 }
 
 function frame(name, ...canvases) {
@@ -58,7 +84,7 @@ function frame(name, ...canvases) {
 
 function arrange(card, mode, panels) {
   if (mode === "1") return panels.map(([name, canvas]) => frame(name, canvas));
-  if (mode === "4") return [frame("difference: red rose, blue fell", panels[2][1])];
+  if (mode === "4") return [frame(...panels[2])];
   const [[, before], [, after]] = panels;
   after.classList.add("over");
   if (mode === "3") {
@@ -68,21 +94,22 @@ function arrange(card, mode, panels) {
     return [frame("expected left, actual right", before, after), slider];
   }
   const made = frame("expected", before, after);
-  const turn = () => {
+  card.turn = () => {
     after.hidden = !after.hidden;
     made.firstChild.textContent = after.hidden ? "expected" : "actual";
   };
   after.hidden = true;
-  card.blinking = setInterval(() => (made.isConnected ? turn() : clearInterval(card.blinking)), 700);
+  const blink = () => (made.isConnected ? card.turn() : clearInterval(card.blinking));
+  if (!calm.matches) card.blinking = setInterval(blink, 700);
   return [made];
 }
 
-function controls(card, mode, narrowed, first) {
-  const set = (key, value) => () => { card[key] = value; card.redraw(); };
+function controls(card, mode, narrowed) {
+  const toggle = () => { card.all = !card.all; card.redraw(); };
   const modes = !card.changed ? [] : Object.entries(MODES).map(([key, text]) =>
-    button(text, set("mode", key), { aria: { pressed: String(mode === key) } }));
+    button(text, () => look(card, key), { aria: { pressed: String(mode === key) } }));
   const total = card.after.tiles.length;
-  const which = !narrowed ? [] : [button(card.all ? `Only the ${card.changed.length} that changed` : `All ${several(total, "channel")}`, set("all", !card.all))];
+  const which = !narrowed ? [] : [button(card.all ? `Only the ${card.changed.length} that changed` : `All ${several(total, "channel")}`, toggle)];
   const told = !card.changed ? [] : [el("span", { className: "count", textContent: card.changed.length ? `${card.changed.length} of ${several(total, "channel")} changed` : "no pixel is beyond tolerance" })];
   if (card.before && !card.changed) told.push(el("span", { className: "count", textContent: "other channels or sizes: no difference is drawn" }));
   return [el("div", { className: "modes", aria: { role: "group", label: "How it is shown" } }, ...modes),
@@ -91,11 +118,10 @@ function controls(card, mode, narrowed, first) {
 }
 
 // Every pixel is a whole number of screen pixels wide, the same in all panels.
-function fit(card, stage, panels) {
+function fit(card, stage) {
   const room = stage.querySelector(".frame").clientWidth - 2;
-  const width = Math.max(...panels.map(([, canvas]) => canvas.width));
+  const width = Math.max(...card.sheets.map((canvas) => canvas.width));
   card.fitting = Math.max(1, Math.min(12, Math.floor(room / width)));
-  card.sheets = panels.map(([, canvas]) => canvas);
   resize(card);
 }
 
@@ -155,10 +181,12 @@ function watch(card, stage, panels, places, grid, reading) {
       for (const other of frames) Object.assign(other, { scrollLeft: one.scrollLeft, scrollTop: one.scrollTop });
     });
     if (!readable) continue;
-    one.addEventListener("pointermove", (event) => {
+    const point = (event) => {
       const box = one.firstChild.getBoundingClientRect();
       move(Math.floor((event.clientX - box.left) / card.scale), Math.floor((event.clientY - box.top) / card.scale));
-    });
+    };
+    one.addEventListener("pointermove", point);
+    one.addEventListener("pointerdown", point);
     one.addEventListener("keydown", (event) => {
       const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
       if (!step) return;

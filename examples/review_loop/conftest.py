@@ -1,0 +1,3 @@
+"""Keep the small repository out of the suite: it is tested where the script copies it to."""
+
+collect_ignore = ["repository"]

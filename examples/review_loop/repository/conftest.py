@@ -1,0 +1,1 @@
+"""Make `stripes` importable in the tests."""
