@@ -33,6 +33,7 @@ from pytest_featuremaps.marks import (
     model_of,
     order_fixtures,
 )
+from pytest_featuremaps.wording import plain
 
 if TYPE_CHECKING:
     from pytest_featuremaps.extensions import Verdict
@@ -416,7 +417,8 @@ def _tell_failures(report: pytest.TestReport, failures: list[Verdict]) -> None:
 
     attach(report, failures)
     for verdict in failures:
-        report.sections.append((f"feature baseline {verdict.title}", "\n".join(verdict.story)))
+        title = f"feature baseline {plain(verdict.title, None)}"
+        report.sections.append((title, "\n".join(verdict.story)))
 
 
 def _tell_comparisons(report: pytest.TestReport) -> None:

@@ -45,7 +45,7 @@ ROOMS = {
         "at_revision",
         "with_revision",
         "orders",
-        "errors",
+        *FOUNDATION,
     },
     "cleaning": {"pytest"},
     "marks": {"pytest", "recording", "models", "errors"},
