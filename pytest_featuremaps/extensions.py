@@ -60,6 +60,7 @@ class Verdict:
         redrawn: the picture now, drawn over the ranges of values of the baseline's; None where
             there are not two pictures.
         name: what the comparison is called in its test; usually empty.
+        revision: what it was compared with, where that is no committed baseline.
     """
 
     title: str
@@ -71,6 +72,7 @@ class Verdict:
     actual: bytes = b""
     redrawn: bytes | None = None
     name: str = ""
+    revision: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class Extension(SingleFileSnapshotExtension):
     options = Options()
     accept = ""
     updates = False
+    against = "baseline"
     title = ""
     stored: bytes | None = None
     verdict: Verdict | None = None
@@ -138,7 +141,7 @@ class Extension(SingleFileSnapshotExtension):
         # syrupy's search for unused snapshots leaves files with a leading dot alone.
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            temporary.write_bytes(_bytes(next(iter(snapshot_collection)).data))
+            temporary.write_bytes(as_bytes(next(iter(snapshot_collection)).data))
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -206,7 +209,9 @@ class TableExtension(Extension):
             self._find_broken(str(error))
             return tables.dump(table)
         options = self.options
-        comparison = baseline.compare(expected, table, options.tolerance, options.rename)
+        comparison = baseline.compare(
+            expected, table, options.tolerance, options.rename, against=self.against
+        )
         if not comparison:
             self._fail(
                 story.headline(comparison, self.title, accept=self.accept),
@@ -240,7 +245,9 @@ class PictureExtension(Extension):
         except (rendering.BadPicture, tables.BadBaseline) as error:
             self._find_broken(str(error))
             return self._encoded(picture)
-        comparison = baseline.compare(expected, picture.numbers, self.options.tolerance)
+        comparison = baseline.compare(
+            expected, picture.numbers, self.options.tolerance, against=self.against
+        )
         now = self._mosaic(picture.one, like=drawn)
         seen = _look(drawn, now, comparison)
         if comparison and not seen:
@@ -254,10 +261,10 @@ class PictureExtension(Extension):
             if comparison
             else story.tell(comparison, self.title, accept="", held_to=held_to)
         )
-        accept = f"accept with: {self.accept}"
+        accept = [f"accept with: {self.accept}"] if self.accept else []
         self._fail(
-            [*(headline + seen)[:5], accept],
-            [*whole, *seen, accept],
+            [*(headline + seen)[:5], *accept],
+            [*whole, *seen, *accept],
             comparison,
             rendering.encode(now),
         )
@@ -308,5 +315,6 @@ def _look(
     return [f"picture: {text}" for text in difference.lines()]
 
 
-def _bytes(data: object) -> bytes:
+def as_bytes(data: object) -> bytes:
+    """Return serialized data as it is written: syrupy's types say that it may be text."""
     return data if isinstance(data, bytes) else str(data).encode()
