@@ -66,18 +66,17 @@ def keep(
         return Kept(*facts)
     rounded = tensor.is_floating_point() or tensor.is_complex()
     drawn = hashed = None
-    with torch.no_grad():
-        try:
-            if sketched and rounded and axis is None:
-                numbers, drawn = reduce_and_sketch(tensor)
-            else:
-                numbers = reduce(tensor, axis)
-                drawn = sketch(tensor) if sketched and rounded else None
-        except UnsupportedTensor as error:
-            # Asking for the numbers is what says why there are none.
-            return Kept(*facts, obstacle=str(error))
-        infinite = count_infinite(tensor) if numbers.inf_count else 0
-        hashed = digest(tensor) if sketched and not rounded else None
+    try:
+        if sketched and rounded and axis is None:
+            numbers, drawn = reduce_and_sketch(tensor)
+        else:
+            numbers = reduce(tensor, axis)
+            drawn = sketch(tensor) if sketched and rounded else None
+    except UnsupportedTensor as error:
+        # Asking for the numbers is what says why there are none.
+        return Kept(*facts, obstacle=str(error))
+    infinite = count_infinite(tensor) if numbers.inf_count else 0
+    hashed = digest(tensor) if sketched and not rounded else None
     return Kept(*facts, stats=numbers, sketch=drawn, digest=hashed, infinite=infinite)
 
 

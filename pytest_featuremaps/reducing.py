@@ -11,19 +11,27 @@ import torch
 from torch._C import DisableTorchFunction
 
 from pytest_featuremaps.chunks import infinite_from, read_flat, readable
-from pytest_featuremaps.folding import BUCKETS, CHUNK, signed_sums, total, total_square, wide_chunks
+from pytest_featuremaps.folding import (
+    BUCKETS,
+    signed_sums,
+    sum_of,
+    total_square,
+    wide_chunks,
+)
 from pytest_featuremaps.sketch import Sketch, drawn_from, sketch
 from pytest_featuremaps.stats import Stats, summarise
 
 # A chunk is summed row by row, and the rows are added in float64. Rows are short because float32
-# drifts where many values are alike: over 244 equal ones a sum of squares is wrong by up to 7e-7,
-# over 976 by 2e-6, and a dot product over 62,464 by 6e-5. torch gives each row to one thread.
-_ROW = 244
-_CHUNK = 1024 * _ROW
+# drifts where many values are alike: over 256 equal ones an RMS is wrong by up to 4e-7, over 976 by
+# 1e-6, and a dot product over 62,464 by 6e-5. torch gives each row to one thread.
+_ROW = 256
+
+# Nearly every map is one chunk: calling what reduces it takes as long as 100,000 more values would.
+_CHUNK = 4096 * _ROW
 
 # Up to here one call of NumPy is faster than a few of torch, and its dot product stays on one
 # thread: BLAS starts others at 10,000 elements, and they get in the way of torch's.
-_SMALL = 40 * _ROW
+_SMALL = 39 * _ROW
 
 
 class _Pass(NamedTuple):
@@ -69,8 +77,7 @@ def reduce(tensor: torch.Tensor, channel_axis: int | None = None) -> Stats:
         if channel_axis is not None:
             return summarise(tensor, channel_axis)
         values = _in_memory_order(readable(tensor))
-        narrow = values.is_floating_point() and values.dtype != torch.float64
-        fast = _one_pass(values, _FAST) if narrow else None
+        fast = _one_pass(values, _FAST) if _narrowest(values.dtype) == torch.float32 else None
         return fast or _one_pass(values, _WIDE) or summarise(tensor)
 
 
@@ -94,21 +101,27 @@ def reduce_and_sketch(tensor: torch.Tensor) -> tuple[Stats, Sketch]:
 def _together(values: torch.Tensor) -> tuple[Stats, Sketch] | None:
     """Give numbers and sketch of all values; None where one pass cannot be trusted with them."""
     limit = min(infinite_from(values.dtype), _WIDE.largest)
-    count = values.numel()
-    as_they_lie = values.view(-1) if _is_plain(values, values.dtype) else None
-    sums, signed = [], np.zeros(BUCKETS)
-    for index, wide in enumerate(wide_chunks(values)):
-        places = slice(index * CHUNK, min(count, (index + 1) * CHUNK))
-        # Where they can be read in their own dtype, there is less of them to read.
-        own = wide[: places.stop - places.start] if as_they_lie is None else as_they_lie[places]
-        found = _extremes_and_zeros(own, limit)
+    # In their own dtype and order, where possible, there is less to read than in float64.
+    seen = _NOTHING
+    for chunk in _chunks(_in_memory_order(values), _narrowest(values.dtype)):
+        found = _see(chunk, limit, seen)
         if found is None:
             return None
-        low, high, zeros = found
-        sums.append(_Sums(total(wide), total_square(wide), low, high, zeros))
+        seen = found
+    total, squares, signed = 0.0, 0.0, np.zeros(BUCKETS)
+    for index, wide in enumerate(wide_chunks(values)):
+        total += sum_of(wide)
+        squares += total_square(wide)
         signed += signed_sums(wide, index)
-    numbers = _stats(sums, count, _WIDE) if sums else None
-    return (numbers, drawn_from(signed, numbers.rms, count)) if numbers else None
+    count = values.numel()
+    numbers = _stats(seen, total, squares, count, _WIDE)
+    return (numbers, drawn_from(signed, squares, count)) if numbers else None
+
+
+def _narrowest(dtype: torch.dtype) -> torch.dtype:
+    """Give the dtype that holds values of another and can be summed fast."""
+    narrow = dtype.is_floating_point and dtype != torch.float64
+    return torch.float32 if narrow else torch.float64
 
 
 def _in_memory_order(values: torch.Tensor) -> torch.Tensor:
@@ -118,46 +131,51 @@ def _in_memory_order(values: torch.Tensor) -> torch.Tensor:
     return values.permute(sorted(range(values.dim()), key=values.stride, reverse=True))
 
 
-class _Sums(NamedTuple):
-    """The numbers of one chunk."""
-
-    total: float
-    squares: float
-    low: float
-    high: float
-    zeros: int
-
-
 def _one_pass(values: torch.Tensor, way: _Pass) -> Stats | None:
     """Give the numbers of all values; None where this way cannot be trusted with them."""
     limit = min(infinite_from(values.dtype), way.largest)
-    sums = []
+    seen = _NOTHING
+    total = squares = 0.0
     for chunk in _chunks(values, way.dtype):
-        found = _extremes_and_zeros(chunk, limit)
+        found = _see(chunk, limit, seen)
         if found is None:
             return None
-        low, high, zeros = found
-        sums.append(_Sums(*_moments(chunk), low, high, zeros))
-    return _stats(sums, values.numel(), way) if sums else None
+        seen = found
+        more, more_squares = _moments(chunk)
+        total += more
+        squares += more_squares
+    return _stats(seen, total, squares, values.numel(), way)
 
 
-def _extremes_and_zeros(chunk: torch.Tensor, limit: float) -> tuple[float, float, int] | None:
-    """Give both extremes and how many zeros there are; None where a value reaches the limit."""
+class _Seen(NamedTuple):
+    """What one look at the values tells: the extremes, and how many zeros there are."""
+
+    low: float = math.inf
+    high: float = -math.inf
+    zeros: int = 0
+
+
+_NOTHING = _Seen()
+
+
+def _see(chunk: torch.Tensor, limit: float, before: _Seen) -> _Seen | None:
+    """Look at a chunk after what was seen before it; None where a value reaches the limit."""
     # A NaN shows in both extremes, and no comparison with it is true.
     low, high = map(torch.Tensor.item, chunk.aminmax())
     if not -limit < low <= high < limit:
         return None
     # NumPy compares and counts several times faster than torch does, even on one thread.
     zeros = int(np.count_nonzero(chunk.numpy() == 0)) if low <= 0 <= high else 0
-    return low, high, zeros
+    return _Seen(min(low, before.low), max(high, before.high), before.zeros + zeros)
 
 
-def _stats(sums: list[_Sums], count: int, way: _Pass) -> Stats | None:
-    totals, squares, lows, highs, zeros = zip(*sums, strict=True)
-    low, high = min(lows), max(highs)
-    mean, square = math.fsum(totals) / count, math.fsum(squares) / count
+def _stats(seen: _Seen, total: float, squares: float, count: int, way: _Pass) -> Stats | None:
+    low, high, zeros = seen
+    if not count or 0 < max(-low, high) < way.smallest:
+        return None
+    mean, square = total / count, squares / count
     variance = square - mean * mean
-    if 0 < max(-low, high) < way.smallest or variance < way.spread * square:
+    if variance < way.spread * square:
         return None
     return Stats(
         mean=mean,
@@ -165,7 +183,7 @@ def _stats(sums: list[_Sums], count: int, way: _Pass) -> Stats | None:
         min=low,
         max=high,
         rms=math.sqrt(square),
-        zero_fraction=sum(zeros) / count,
+        zero_fraction=zeros / count,
         nan_count=0,
         inf_count=0,
         count=count,
@@ -194,11 +212,14 @@ def _moments(chunk: torch.Tensor) -> tuple[float, float]:
     """Give the sum and the sum of squares."""
     size = len(chunk)
     whole = size - size % _ROW if size > _SMALL else 0
-    rest = chunk[whole:].numpy().astype(np.float64)
-    total, squares = float(rest.sum()), float(rest @ rest)
+    total = squares = 0.0
     if whole:
         rows = chunk[:whole].view(-1, _ROW)
         norms = torch.linalg.vector_norm(rows, dim=1).numpy().astype(np.float64)
-        total += float(rows.sum(1).numpy().sum(dtype=np.float64))
-        squares += float(norms @ norms)
+        total = float(rows.sum(1).numpy().sum(dtype=np.float64))
+        squares = float(norms @ norms)
+    if whole < size:
+        rest = chunk[whole:].numpy().astype(np.float64)
+        total += float(rest.sum())
+        squares += float(rest @ rest)
     return total, squares

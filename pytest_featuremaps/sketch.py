@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -74,8 +74,7 @@ def sketch(tensor: torch.Tensor) -> Sketch:
 def _sketch(values: torch.Tensor) -> Sketch:
     limit = infinite_from(values.dtype)
     scale = _scale(values, limit)
-    sums, codes = np.zeros(BUCKETS), None
-    squares = []
+    sums, codes, squares = np.zeros(BUCKETS), None, 0.0
     for index, chunk in enumerate(wide_chunks(values)):
         square = total_square(chunk)
         # Less than the square of one value that is to be taken out: there is none. The factor
@@ -86,16 +85,22 @@ def _sketch(values: torch.Tensor) -> Sketch:
                 codes = (0 if codes is None else codes) + signed_sums(strange, index)
             square = total_square(chunk.mul_(scale))
         sums += signed_sums(chunk, index)
-        squares.append(square)
-    rms = math.sqrt(math.fsum(squares) / max(values.numel(), 1))
-    drawn = drawn_from(sums, rms, values.numel())
-    return replace(drawn, rms=rms / scale, nonfinite=None if codes is None else _integers(codes))
+        squares += square
+    nonfinite = None if codes is None else _integers(codes)
+    return drawn_from(sums, squares, values.numel(), scale, nonfinite)
 
 
-def drawn_from(sums: NDArray[np.float64], rms: float, count: int) -> Sketch:
-    """Make the sketch of finite values of their signed sums per bucket."""
+def drawn_from(
+    sums: NDArray[np.float64],
+    squares: float,
+    count: int,
+    scale: float = 1.0,
+    nonfinite: tuple[int, ...] | None = None,
+) -> Sketch:
+    """Make a sketch of the signed sums per bucket and the sum of squares, both times a scale."""
+    rms = math.sqrt(squares / max(count, 1))
     units = sums / (math.sqrt(count) * rms) / UNIT if rms else sums
-    return Sketch(_integers(units), rms, count, None)
+    return Sketch(_integers(units), rms / scale, count, nonfinite)
 
 
 def digest(tensor: torch.Tensor) -> str:
