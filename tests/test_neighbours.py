@@ -392,7 +392,7 @@ def test_whole(model, volume, feature_maps, feature_snapshot):
     results = [feature_maps == feature_snapshot, feature_maps["model.0"] == feature_snapshot]
     assert all(results)
 """
-    first = "model.0.conv.unit0.conv changed first: *"
+    first = "model.0.residual changed first: *"
     beside(
         "-W",
         "ignore",

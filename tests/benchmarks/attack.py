@@ -34,9 +34,8 @@ def main(factor):
         runs = list(pool.map(attack, FILES))
     tried = Counter()
     for code, output in runs:
-        tried.update(
-            {kind: int(n) for kind, n in re.findall(r"^attacked: (.+): (\d+)$", output, re.M)}
-        )
+        lines = re.findall(r"^attacked: (.+): (\d+)$", output, re.MULTILINE)
+        tried.update({kind: int(count) for kind, count in lines})
         if code:
             print(output)
     for kind, count in sorted(tried.items()):
