@@ -103,6 +103,25 @@ def order_fixtures(item: pytest.Item) -> None:
         names.insert(max(places) + 1, MAPS)
 
 
+def unrequested(item: pytest.Item) -> str:
+    """Say that a marked test does not request `feature_maps`, and how it can."""
+    from unittest import TestCase
+
+    asked = f"{item.name} is marked with {MARK}, but does not request the {MAPS} fixture"
+    lines = [f"{asked}, so nothing would be captured."]
+    if issubclass(getattr(item, "cls", None) or object, TestCase):
+        model = item.config.getini(MODEL)
+        lines += [
+            "Methods of unittest take no arguments: give the class a fixture that does, such as",
+            "    @pytest.fixture(autouse=True)",
+            f"    def given(self, {model}, {MAPS}):",
+            f"        self.{model}, self.{MAPS} = {model}, {MAPS}",
+        ]
+    else:
+        lines.append(f"Add {MAPS} to its arguments, or take the mark off.")
+    return "\n".join(lines)
+
+
 def _check_options(mark: pytest.Mark) -> None:
     unknown = [name for name in mark.kwargs if name not in _MARK_OPTIONS]
     if unknown:

@@ -32,6 +32,7 @@ from pytest_featuremaps.marks import (
     fixture_names,
     model_of,
     order_fixtures,
+    unrequested,
 )
 from pytest_featuremaps.wording import plain
 
@@ -222,11 +223,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if MAPS in fixture_names(item):
         item.config.stash[_CAPTURING] = _capturing(item)
     elif any(mark.name == MARK for mark in item.own_markers):
-        pytest.fail(
-            f"{item.name} is marked with {MARK}, but does not request the {MAPS} fixture, so "
-            f"nothing would be captured.\nAdd {MAPS} to its arguments, or take the mark off.",
-            pytrace=False,
-        )
+        pytest.fail(unrequested(item), pytrace=False)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
