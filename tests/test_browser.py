@@ -609,3 +609,17 @@ def test_the_command_is_copied(page):
     page.one("#search").click()
     ActionChains(page.driver).key_down(Keys.CONTROL).send_keys("v").key_up(Keys.CONTROL).perform()
     assert page.ask("return document.getElementById('search').value") == command
+
+
+def test_what_was_compared_with_a_revision_cannot_be_accepted(browser, tmp_path):
+    project = Project(tmp_path)
+    project.leave(revision="main (1a2b3c4)")
+    path = tmp_path / "page.html"
+    path.write_bytes(render(folder.read(project.output)))
+    page = Page(browser, path, tmp_path)
+    found = card(page, TEST, "conv1")
+    page.press("a", "t", "c")
+    assert decisions(page) == {}
+    assert "compared with main (1a2b3c4)" in found.text
+    assert "Accept" not in page.one("main").text
+    assert page.one("#tally").text == "3 maps to look at, and nothing to accept."

@@ -60,6 +60,8 @@ function finish(card, group) {
   const told = [...group.values()].find((one) => one.parts.some(({ result }) => result.kind === "table"));
   const source = told ? told.parts[0].result : leading.result;
   card.pending = card.parts.filter(({ map }) => map.pending);
+  // What was compared with a revision has no baseline to accept it into.
+  card.asked = card.pending.filter(({ result }) => !result.revision);
   card.kind = kindOf(leading.map.kind);
   card.map = leading.map;
   card.first = card.key === source.first;
@@ -109,7 +111,7 @@ function remember() {
 function decisions() {
   const found = new Map();
   for (const card of cards.filter((one) => one.decision)) {
-    for (const { result, map } of card.pending) {
+    for (const { result, map } of card.asked) {
       const key = `${result.id} ${card.decision}`;
       const one = found.get(key) || found.set(key, { id: result.id, baseline: result.baseline, decision: card.decision, layers: [] }).get(key);
       one.layers.push(map.key);
@@ -140,10 +142,12 @@ function download() {
 }
 
 function tally() {
-  const asked = cards.filter((card) => card.pending.length);
+  const asked = cards.filter((card) => card.asked.length);
+  const differ = cards.filter((card) => card.pending.length).length;
+  const nothing = differ ? `${several(differ, "map")} to look at, and nothing to accept.` : "Nothing waits for review.";
   const count = (decision) => asked.filter((card) => card.decision === decision).length;
   const waiting = count("");
-  byId("tally").textContent = asked.length === 0 ? "Nothing waits for review."
+  byId("tally").textContent = asked.length === 0 ? nothing
     : `${waiting} of ${asked.length} undecided, ${count("accept")} accepted, ${count("reject")} rejected`;
   byId("download").disabled = byId("command").disabled = waiting === asked.length;
 }
@@ -157,7 +161,8 @@ function makeCard(card) {
   card.state = el("span", { className: "state" });
   const title = el("h3", {}, el("span", { className: "key" }, ...breakable(card.key)), " ",
     el("span", { className: `badge ${card.kind.split(" ")[0]}`, textContent: card.kind }), ...flags, card.state);
-  const about = [card.name && `“${card.name}”`, map.module, shape, map.after.dtype || map.before.dtype].filter(Boolean);
+  const { revision } = card.parts[0].result;
+  const about = [card.name && `“${card.name}”`, map.module, shape, map.after.dtype || map.before.dtype, revision && `compared with ${revision}`].filter(Boolean);
   card.body = el("div", { className: "body" });
   card.node = el("article", { tabIndex: -1, className: "map", aria: { label: `${card.key}: ${map.says || card.kind}` } },
     el("div", { className: "head" }, el("div", {}, title, el("p", { className: "about", textContent: about.join(" · ") }),
@@ -171,7 +176,7 @@ function makeCard(card) {
 
 function causeOf(card) {
   if (!card.first) return [];
-  const alike = cards.filter((one) => one.cause === card.cause && one.pending.length);
+  const alike = cards.filter((one) => one.cause === card.cause && one.asked.length);
   const tests = new Set(alike.map((one) => one.test)).size;
   const lines = card.why ? [el("p", { className: "why", textContent: `Why: ${card.why}.` })] : [];
   if (alike.length < 2) return lines;
@@ -182,7 +187,7 @@ function causeOf(card) {
 }
 
 function choicesOf(card) {
-  if (!card.pending.length) return [];
+  if (!card.asked.length) return [];
   const one = (text, decision) => button(text, () => decide([card], card.decision === decision ? "" : decision),
     { className: decision, aria: { pressed: "false", label: `${text} ${card.key}` } });
   card.buttons = { accept: one("Accept", "accept"), reject: one("Reject", "reject") };

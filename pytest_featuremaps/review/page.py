@@ -52,7 +52,10 @@ def _describe(result: Result, pictures: list[str]) -> dict[str, Any]:
         numbers[name] = len(pictures)
         encoded = base64.b64encode(result.read(file)).decode("ascii")
         pictures.append(f'<script type="text/plain" id="p{len(pictures)}">{encoded}</script>')
-    fields = ("id", "test", "name", "kind", "status", "baseline", "first", "why", "levels", "story")
+    fields = (
+        *("id", "test", "name", "kind", "status", "baseline", "revision"),
+        *("first", "why", "levels", "story"),
+    )
     return {
         **{name: getattr(record, name) for name in fields},
         "environment": record.environment,

@@ -4,7 +4,7 @@ let current = null;
 
 function makeTest(test, groups) {
   const own = [...groups.values()].flatMap((group) => [...group.values()]);
-  const asked = own.filter((card) => card.pending.length);
+  const asked = own.filter((card) => card.asked.length);
   const bulk = asked.length < 2 ? [] : [button(`Accept all ${asked.length}`, () => decide(asked, "accept"), { aria: { label: `Accept all ${asked.length} of ${test}` } }),
     button("Reject all", () => decide(asked, "reject"), { aria: { label: `Reject all of ${test}` } })];
   const section = el("section", { className: "test" }, el("div", { className: "test-head" }, el("h2", {}, ...breakable(test)), el("div", { className: "bulk" }, ...bulk)));
@@ -85,16 +85,16 @@ function unfold(card) {
 }
 
 function decideHere(decision) {
-  if (!current?.pending.length) return;
+  if (!current?.asked.length) return;
   decide([current], decision);
-  const rest = cards.slice(cards.indexOf(current) + 1).find((card) => card.pending.length && !card.decision && !card.node.hidden);
+  const rest = cards.slice(cards.indexOf(current) + 1).find((card) => card.asked.length && !card.decision && !card.node.hidden);
   if (!decision || !rest) return;
   unfold(rest);
   rest.node.focus({ preventScroll: true });
   rest.node.scrollIntoView({ block: "start" });
 }
 
-const alike = (property) => cards.filter((card) => current && card[property] === current[property] && card.pending.length);
+const alike = (property) => cards.filter((card) => current && card[property] === current[property] && card.asked.length);
 const change = (key, value) => { if (current?.redraw) { current[key] = value; current.redraw(); } };
 
 const ACTIONS = {
