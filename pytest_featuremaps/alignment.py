@@ -49,7 +49,8 @@ def align(expected: Sequence[Line], actual: Sequence[Line]) -> Alignment:
 
 def _is_unchanged(expected: Sequence[Line], actual: Sequence[Line]) -> bool:
     return len(expected) == len(actual) and all(
-        a.key == b.key and a.weights == b.weights for a, b in zip(expected, actual, strict=True)
+        a.key == b.key and (a.weights or None) == (b.weights or None)
+        for a, b in zip(expected, actual, strict=True)
     )
 
 

@@ -61,6 +61,7 @@ class Verdict:
         redrawn: the picture now, drawn over the ranges of values of the baseline's; None where
             there are not two pictures.
         name: what the comparison is called in its test; usually empty.
+        revision: what it was compared with, where that is no committed baseline.
     """
 
     title: str
@@ -72,6 +73,7 @@ class Verdict:
     actual: bytes = b""
     redrawn: bytes | None = None
     name: str = ""
+    revision: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class Extension(SingleFileSnapshotExtension):
     options = Options()
     accept = ""
     updates = False
+    against = "baseline"
     title = ""
     stored: bytes | None = None
     verdict: Verdict | None = None
@@ -143,7 +146,7 @@ class Extension(SingleFileSnapshotExtension):
         del others
         path = _file_behind(Path(snapshot_collection.location))
         try:
-            writing.replace(path, _bytes(next(iter(snapshot_collection)).data))
+            writing.replace(path, as_bytes(next(iter(snapshot_collection)).data))
         except OSError as error:
             reason = error.strerror
         else:
@@ -215,7 +218,9 @@ class TableExtension(Extension):
             self._find_broken(str(error))
             return tables.dump(table)
         options = self.options
-        comparison = baseline.compare(expected, table, options.tolerance, options.rename)
+        comparison = baseline.compare(
+            expected, table, options.tolerance, options.rename, against=self.against
+        )
         if not comparison:
             self._fail(
                 story.headline(comparison, self.title, accept=self.accept),
@@ -249,7 +254,9 @@ class PictureExtension(Extension):
         except (rendering.BadPicture, tables.BadBaseline) as error:
             self._find_broken(str(error))
             return self._encoded(picture)
-        comparison = baseline.compare(expected, picture.numbers, self.options.tolerance)
+        comparison = baseline.compare(
+            expected, picture.numbers, self.options.tolerance, against=self.against
+        )
         now = self._mosaic(picture.one, like=drawn)
         seen = _look(drawn, now, comparison)
         if comparison and not seen:
@@ -263,10 +270,10 @@ class PictureExtension(Extension):
             if comparison
             else story.tell(comparison, self.title, accept="", held_to=held_to)
         )
-        accept = f"accept with: {self.accept}"
+        accept = [f"accept with: {self.accept}"] if self.accept else []
         self._fail(
-            [*(headline + seen)[:5], accept],
-            [*whole, *seen, accept],
+            [*(headline + seen)[:5], *accept],
+            [*whole, *seen, *accept],
             comparison,
             rendering.encode(now),
         )
@@ -318,5 +325,6 @@ def _look(
     return [f"picture: {text}" for text in difference.lines()]
 
 
-def _bytes(data: object) -> bytes:
+def as_bytes(data: object) -> bytes:
+    """Return serialized data as it is written: syrupy's types say that it may be text."""
     return data if isinstance(data, bytes) else str(data).encode()

@@ -10,6 +10,8 @@ from typing import Final
 import pytest
 
 TOLERANCE: Final = "featuremaps_tolerance"
+AGAINST: Final = "featuremaps_against"
+TEST_FILES: Final = "featuremaps_test_files"
 
 # What decides where baselines are, which tests there are, and what an update leaves alone.
 _REPEATED: Final = (
@@ -46,5 +48,8 @@ def run_tolerance(config: pytest.Config) -> tuple[str | None, str]:
     option = config.getoption(TOLERANCE, default=None)
     if option:
         return option, "--featuremaps-tolerance"
+    if config.getoption(AGAINST, default=None) is not None:
+        # The configuration speaks of other machines; on one, the same code gives the same bits.
+        return "exact", "--featuremaps-against"
     written = config.getini(TOLERANCE)
     return (str(written), f"{TOLERANCE} in the configuration") if written else (None, "")

@@ -72,7 +72,7 @@ class Entry:
         if self.expected is None or self.actual is None:
             return False
         before, after = self.expected.weights, self.actual.weights
-        return None is not before != after is not None
+        return bool(before and after) and before != after
 
     @property
     def has_other_type(self) -> bool:
@@ -176,6 +176,8 @@ def _moves(expected: Line, actual: Line, tolerance: Tolerance) -> list[Violation
     if expected.nonfinite and actual.nonfinite:
         pairs = zip(expected.nonfinite, actual.nonfinite, strict=True)
         moves.append(Violation("nonfinite", sum(a != b for a, b in pairs), 0))
+    # A digest says that something changed, and no more: numbers come first.
+    moves.sort(key=lambda move: move.quantity == "bytes")
     return moves
 
 

@@ -18,6 +18,10 @@ Where: TypeAlias = tuple[str, str]
 """A model's name and a module's path in it."""
 
 
+def _not_known() -> str:
+    return ""
+
+
 def _no_digest() -> str | None:
     return None
 
@@ -48,8 +52,8 @@ class Layer:
         families: the names of the module's class and of those it derives from.
         sequence_first: whether the module gives positions before samples, as torch's layers of
             sequences do unless told `batch_first`.
-        weights: gives a short digest of the module's own parameters and buffers, or None
-            when it has none or is gone.
+        weights: gives a short digest of the module's own parameters and buffers; None when it
+            has none, empty when they are not known any more.
         training: names the modules of the whole model that are in training mode now, and
             compute something else there.
     """
@@ -76,7 +80,7 @@ class Layer:
     def __getstate__(self) -> tuple[None, dict[str, object]]:
         """Return the state to pickle: everything but the ways to the module."""
         state = {one.name: getattr(self, one.name) for one in fields(self)}
-        return None, state | {"weights": _no_digest, "training": _none}
+        return None, state | {"weights": _not_known, "training": _none}
 
     @property
     def where(self) -> Where:

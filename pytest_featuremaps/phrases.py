@@ -104,4 +104,6 @@ def clip(line: str) -> str:
 
 
 def _number(value: float | str) -> str:
-    return f"{value:.1e}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.1e}" if value else "0"
+    return str(value)

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_featuremaps import reviewing
-from pytest_featuremaps.invocation import TOLERANCE, accept_command, run_tolerance
+from pytest_featuremaps import orders, reviewing
+from pytest_featuremaps.invocation import (
+    AGAINST,
+    TEST_FILES,
+    TOLERANCE,
+    accept_command,
+    run_tolerance,
+)
 from pytest_featuremaps.marks import (
     MAPS,
     MARK,
@@ -32,7 +38,7 @@ from pytest_featuremaps.marks import (
 if TYPE_CHECKING:
     from pytest_featuremaps.extensions import Verdict
     from pytest_featuremaps.recording import Recording
-    from pytest_featuremaps.snapshots import Claims, FeatureSnapshot
+    from pytest_featuremaps.snapshots import Claims, FeatureSnapshot, Run, Store
 
 # A report holds the numbers of this many maps: taking and sending them costs time.
 _MOST_MAPS = 50
@@ -43,6 +49,7 @@ _ALIKE: pytest.StashKey[dict[str, set[str]]] = pytest.StashKey()
 _CLAIMED: pytest.StashKey[Claims] = pytest.StashKey()
 _FAILURES: pytest.StashKey[list[Verdict]] = pytest.StashKey()
 _AGREEMENTS: pytest.StashKey[list[str]] = pytest.StashKey()
+_STORE: pytest.StashKey[Callable[[pytest.Item], Store]] = pytest.StashKey()
 
 
 @pytest.fixture
@@ -92,19 +99,18 @@ def feature_snapshot(request: pytest.FixtureRequest) -> FeatureSnapshot:
     from pytest_featuremaps.rehearsing import rehearsal_of
     from pytest_featuremaps.snapshots import Claims, FeatureSnapshot, Run
 
-    snapshot = _syrupy_snapshot(request)
     _check_case(request.node)
     files = request.config.stash.setdefault(_FILES, {})
     claims = Claims(files, request.node.nodeid)
     tolerance, source = run_tolerance(request.config)
     run = Run(
         accept=accept_command(request.config, request.node.nodeid),
-        updates=request.config.getoption("update_snapshots"),
+        updates=request.config.getoption("update_snapshots", default=False),
         tolerance=tolerance,
         source=source,
         rehearsal=rehearsal_of(request.config),
     )
-    baseline = FeatureSnapshot(snapshot, claims, run)
+    baseline = FeatureSnapshot(_store(request, run), claims, run)
     request.node.stash[_CLAIMED] = claims
     request.node.stash[_FAILURES] = baseline.failures
     request.node.stash[_AGREEMENTS] = baseline.agreements
@@ -123,12 +129,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "How much feature maps may differ from their baselines: exact, cpu, gpu, half, or a "
         "relative L2 change. By default it follows from the dtype and the device of each map.",
     )
+    parser.addini(
+        TEST_FILES,
+        "Patterns of paths that are test code as well, for --featuremaps-against.",
+        type="args",
+        default=[],
+    )
     group = parser.getgroup("featuremaps", "feature maps of PyTorch models")
     reviewing.add_options(group)
     group.addoption(
         "--featuremaps-tolerance",
         metavar="TOLERANCE",
         help=f"The same for one run, instead of {TOLERANCE}.",
+    )
+    group.addoption(
+        "--featuremaps-against",
+        dest=AGAINST,
+        metavar="REV",
+        help="Compare with the code of this git revision, which runs the same tests on this "
+        "machine, instead of with baselines.",
     )
     group.addoption(
         "--featuremaps-noise",
@@ -139,11 +158,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--featuremaps-rehearse-into", metavar="FOLDER", help=argparse.SUPPRESS)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests() -> None:
+    """In a run at another revision, keep the checkout's modules out from the very start."""
+    told = orders.read()
+    if told:
+        orders.stand_guard(told)
+
+
+@pytest.hookimpl(trylast=True)  # after what chooses seeds
 def pytest_configure(config: pytest.Config) -> None:
     """Register the mark; where baselines are updated, guard those that are not asked for."""
     config.addinivalue_line("markers", MARK_HELP)
     reviewing.check_options(config)
     _check_tolerance(config)
+    _look_at_revisions(config)
     if config.getoption("featuremaps_noise"):
         from pytest_featuremaps.rehearsing import rehearse
 
@@ -163,7 +192,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         files = {item.nodeid.partition("::")[0] for item in items}
         tests = {item.nodeid for item in items if SNAPSHOT in fixture_names(item)}
         reviewing.sweep(config, files, tests)
-    if any(line.startswith("syrupy_snapshot") for line in config.getini("markers")):
+    # syrupy has no part in a comparison with a revision.
+    marks = config.getini("markers") if _STORE not in config.stash else []
+    if any(line.startswith("syrupy_snapshot") for line in marks):
         for item in items:
             if SNAPSHOT in fixture_names(item):
                 item.add_marker("syrupy_snapshot")
@@ -204,9 +235,15 @@ def pytest_fixture_setup(
     capturing = request.config.stash.get(_CAPTURING, None)
     if capturing is None:
         return (yield)
-    for fixture in capturing.marks:
-        if fixture in fixturedef.argnames and fixture != fixturedef.argname:
-            capturing.use(fixture, request.getfixturevalue(fixture))
+    try:
+        for fixture in capturing.marks:
+            if fixture in fixturedef.argnames and fixture != fixturedef.argname:
+                capturing.use(fixture, request.getfixturevalue(fixture))
+    except BaseException as error:
+        # As pytest notes a fixture that failed: the next test could not set it up otherwise.
+        key = getattr(request, "param", None)
+        fixturedef.cached_result = (None, key, (error, error.__traceback__))
+        raise
     value = yield
     if fixturedef.argname in capturing.marks:
         capturing.meet(fixturedef.argname, value)
@@ -328,6 +365,21 @@ def _with_values() -> Generator[None, object, object]:
         return (yield)
 
 
+def _look_at_revisions(config: pytest.Config) -> None:
+    """Let comparisons be recorded, or made with what was recorded at another revision."""
+    name, told = config.getoption(AGAINST), orders.read()
+    if told:
+        from pytest_featuremaps.at_revision import Visitor
+
+        visitor = Visitor(told)
+        config.stash[_STORE] = visitor.store
+        config.pluginmanager.register(visitor, "featuremaps-visitor")
+    elif name is not None:
+        from pytest_featuremaps.with_revision import begin
+
+        config.stash[_STORE] = begin(config, name, reviewing.output_of(config)).store
+
+
 def _capturing(item: pytest.Item) -> Capturing:
     if _CAPTURING not in item.stash:
         item.stash[_CAPTURING] = Capturing(item)
@@ -386,6 +438,16 @@ def _check_case(item: pytest.Item) -> None:
             "would be the same file.\nGive one of the tests, or of its parameters, another name.",
             pytrace=False,
         )
+
+
+def _store(request: pytest.FixtureRequest, run: Run) -> Store:
+    """What this run compares with."""
+    make = request.config.stash.get(_STORE, None)
+    if make is not None:
+        return make(request.node)
+    from pytest_featuremaps.snapshots import Committed
+
+    return Committed(_syrupy_snapshot(request), run)
 
 
 def _syrupy_snapshot(request: pytest.FixtureRequest) -> Any:  # noqa: ANN401 - syrupy may be absent

@@ -63,18 +63,20 @@ def _changed(verdict: Verdict) -> list[str]:
     return differing or [one.key for one in verdict.comparison.entries]
 
 
-def block(tests: Sequence[Failed], *, last_failed: bool) -> Iterator[str]:
+def block(tests: Sequence[Failed], *, last_failed: bool, accepts: bool = True) -> Iterator[str]:
     """Yield the lines for a terminal.
 
     Args:
         tests: those that failed, at least one.
         last_failed: whether this pytest can run what failed last.
+        accepts: whether there are baselines that could take the changes.
     """
     yield count(tests)
     yield from (f"  {one.test}: {one.first}" for one in tests[:_TOLD])
     if len(tests) > _TOLD:
         yield f"  ... and {len(tests) - _TOLD} more"
-    yield f"next, look at them; accept with: {command(tests, last_failed=last_failed)}"
+    if accepts:
+        yield f"next, look at them; accept with: {command(tests, last_failed=last_failed)}"
 
 
 def count(tests: Sequence[Failed]) -> str:
@@ -134,8 +136,9 @@ def _property(text: str) -> str:
     return _message(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def step_summary(tests: Sequence[Failed], *, last_failed: bool) -> str:
+def step_summary(tests: Sequence[Failed], *, last_failed: bool, accepts: bool = True) -> str:
     """Return the same as a table in Markdown."""
+    accept = f"Accept with: <code>{_cell(command(tests[:_ROWS], last_failed=last_failed))}</code>"
     rows = [f"| {_cell(one.test)} | {one.changed} | {_cell(one.first)} |" for one in tests[:_ROWS]]
     if len(tests) > _ROWS:
         rows.append(f"| ... and {len(tests) - _ROWS} more | | |")
@@ -149,8 +152,7 @@ def step_summary(tests: Sequence[Failed], *, last_failed: bool) -> str:
             "| --- | ---: | --- |",
             *rows,
             "",
-            f"Accept with: <code>{_cell(command(tests[:_ROWS], last_failed=last_failed))}</code>",
-            "",
+            *([accept, ""] if accepts else []),
             "",
         ]
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from pytest_featuremaps import recap
+from pytest_featuremaps.invocation import AGAINST
 
 if TYPE_CHECKING:
     from pytest_featuremaps.extensions import Verdict
@@ -27,8 +28,9 @@ def tell(reporter: pytest.TerminalReporter, reports: Sequence[pytest.TestReport]
     if not tests:
         return
     last_failed = reporter.config.pluginmanager.hasplugin("lfplugin")
+    accepts = reporter.config.getoption(AGAINST) is None
     reporter.section("feature baselines", sep="-")
-    for line in recap.block(tests, last_failed=last_failed):
+    for line in recap.block(tests, last_failed=last_failed, accepts=accepts):
         reporter.write_line(line)
     if not recap.on_github(os.environ):
         return
@@ -37,7 +39,8 @@ def tell(reporter: pytest.TerminalReporter, reports: Sequence[pytest.TestReport]
         reporter.write_line(line)
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:
-        trouble = recap.append(summary, recap.step_summary(tests, last_failed=last_failed))
+        text = recap.step_summary(tests, last_failed=last_failed, accepts=accepts)
+        trouble = recap.append(summary, text)
         reporter.write_line(trouble)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -72,12 +74,14 @@ class End:
         status: pytest's exit status, or the signal that ended it, negative.
         failures: a line for each test that did not pass, as pytest's summary has them.
         last: the last line of its output.
+        output: its lines, without empty ones.
     """
 
     seconds: float
     status: int
     failures: tuple[str, ...]
     last: str
+    output: tuple[str, ...] = ()
 
 
 def arguments(
@@ -104,20 +108,27 @@ def arguments(
     return [*kept, *off, *into, *own, "-q", "-rfE", "--tb=no", "--color=no"]
 
 
-def run(arguments: Sequence[str], *, directory: Path, surroundings: Mapping[str, str]) -> End:
-    """Run pytest in a process of its own, and wait for it.
+def run(
+    arguments: Sequence[str],
+    *,
+    directory: Path,
+    surroundings: Mapping[str, str],
+    paths: Sequence[str] | None = None,
+) -> End:
+    """Run pytest in a process of its own, and wait for it; nothing of it outlives the call.
 
     Args:
         arguments: pytest's arguments.
         directory: its working directory.
         surroundings: environment variables that are other than here.
+        paths: where it imports from; where this process does when None.
     """
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)
     }
     start = time.perf_counter()
-    ended = subprocess.run(  # noqa: S603 - the command of this very run
-        [sys.executable, "-c", _START, json.dumps(sys.path), *arguments],
+    process = subprocess.Popen(  # noqa: S603 - the command of this very run
+        [sys.executable, "-c", _START, json.dumps(paths or sys.path), *arguments],
         cwd=directory,
         env=inherited | dict(surroundings),
         stdin=subprocess.DEVNULL,
@@ -126,15 +137,30 @@ def run(arguments: Sequence[str], *, directory: Path, surroundings: Mapping[str,
         text=True,
         encoding="utf-8",
         errors="replace",
-        check=False,
+        # Ctrl-C is for this process, which ends the other with all that it started.
+        start_new_session=True,
     )
-    lines = [line for line in ended.stdout.splitlines() if line.strip()]
+    try:
+        said, _ = process.communicate()
+    finally:
+        _end(process)
+    lines = tuple(line for line in said.splitlines() if line.strip())
     return End(
         seconds=time.perf_counter() - start,
-        status=ended.returncode,
+        status=process.returncode,
         failures=tuple(line for line in lines if line.startswith(("FAILED ", "ERROR "))),
         last=lines[-1].strip("= ") if lines else "it said nothing",
+        output=lines,
     )
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    if hasattr(os, "killpg"):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.wait()
 
 
 def put(folder: Path, name: str, data: bytes) -> None:

@@ -37,6 +37,8 @@ def keep(output: Path, root: Path, test: str, verdicts: Sequence[Verdict]) -> li
         else:
             shown = record.difference or record.update
             lines.append(_relative(root, str(place / shown.file)))
+    if any(verdict.revision for verdict in verdicts):
+        return lines  # there is no baseline to accept them into
     return [*lines, "decide with: pytest-featuremaps review"]
 
 
@@ -95,6 +97,7 @@ def _result(verdict: Verdict, test: str, baseline: str) -> tuple[Record, dict[st
         difference=named.get("difference"),
         environment=comparison.environment_changes if comparison is not None else (),
         maps=tuple(_maps(verdict, kind)),
+        revision=verdict.revision,
     )
     return record, {file: data for file, data in contents.values() if data is not None}
 

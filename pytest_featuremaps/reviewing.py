@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from pytest_featuremaps.invocation import AGAINST
+
 if TYPE_CHECKING:
     from pytest_featuremaps.extensions import Verdict
 
@@ -41,7 +43,7 @@ def check_options(config: pytest.Config) -> None:
     """
     snapshots = config.getoption("snapshot_dirname", default="__snapshots__")
     asked = config.getoption(_OUTPUT)
-    if asked and snapshots in _output(config).parts:
+    if asked and snapshots in output_of(config).parts:
         raise pytest.UsageError(
             f"--featuremaps-output={asked} is inside {snapshots}, which holds baselines: choose a "
             "folder elsewhere"
@@ -60,7 +62,7 @@ def leave(
     """
     from pytest_featuremaps import results
 
-    place = _output(item.config), item.config.rootpath, item.nodeid
+    place = output_of(item.config), item.config.rootpath, item.nodeid
     passed = report.when == "call" and (report.passed or hasattr(report, "wasxfail"))
     results.settle(*place, agreements, passed=passed)
     if report.failed and failures:
@@ -76,7 +78,7 @@ def sweep(config: pytest.Config, files: set[str], tests: set[str]) -> None:
         files: the test files that were collected.
         tests: the ids of the tests with a baseline in them.
     """
-    output = _output(config)
+    output = output_of(config)
     in_part = config.option.collectonly or any("::" in argument for argument in config.args)
     if output.is_dir() and not in_part:
         from pytest_featuremaps.review import folder
@@ -92,7 +94,7 @@ def write_page(config: pytest.Config) -> None:
         from pytest_featuremaps.review import folder, page
 
         path.parent.mkdir(parents=True, exist_ok=True)
-        writing.replace(path, page.render(folder.read(_output(config)), _unused(config)))
+        writing.replace(path, page.render(folder.read(output_of(config)), _unused(config)))
 
 
 def tell_page(reporter: pytest.TerminalReporter) -> None:
@@ -102,10 +104,11 @@ def tell_page(reporter: pytest.TerminalReporter) -> None:
         reporter.write_line(f"feature maps to review: {path}")
 
 
-def _output(config: pytest.Config) -> Path:
-    """Return the folder for what runs leave."""
+def output_of(config: pytest.Config) -> Path:
+    """Return the folder for what runs leave; comparisons with a revision have one inside it."""
     asked = config.getoption(_OUTPUT)
-    return config.invocation_params.dir / asked if asked else config.rootpath / ".featuremaps"
+    whole = config.invocation_params.dir / asked if asked else config.rootpath / ".featuremaps"
+    return whole if config.getoption(AGAINST) is None else whole / "against"
 
 
 def _page(config: pytest.Config) -> Path | None:

@@ -7,9 +7,10 @@ import warnings
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from syrupy.assertion import SnapshotAssertion
+from syrupy.location import PyTestLocation
 
 from pytest_featuremaps import measuring, noise, rerun, tables
 from pytest_featuremaps.errors import BaselineError, FeatureMapsWarning
@@ -20,6 +21,7 @@ from pytest_featuremaps.extensions import (
     PictureExtension,
     TableExtension,
     Verdict,
+    as_bytes,
 )
 from pytest_featuremaps.feature_map import FeatureMap
 from pytest_featuremaps.maps import FeatureMaps
@@ -94,6 +96,74 @@ class Claims:
                 del self._files[name]
 
 
+class Store(Protocol):
+    """What a test's feature maps are compared with."""
+
+    @property
+    def location(self) -> PyTestLocation:
+        """The test."""
+
+    def records(self, path: str) -> bool:
+        """Tell whether a comparison would write a baseline into this file."""
+
+    def compare(
+        self, kind: type[Extension], data: object, suffix: str, options: Options
+    ) -> Verdict | None:
+        """Compare, and return why that failed; None where it did not.
+
+        Args:
+            kind: what the baseline is kept as.
+            data: what the test has.
+            suffix: tells the comparison from others of the test.
+            options: how it is made.
+        """
+
+
+class Committed:
+    """The baselines that syrupy keeps in `__snapshots__`."""
+
+    def __init__(self, snapshot: SnapshotAssertion, run: Run) -> None:
+        self._snapshot = snapshot
+        self._run = run
+
+    @property
+    def location(self) -> PyTestLocation:
+        """The test."""
+        return self._snapshot.test_location
+
+    def records(self, path: str) -> bool:
+        """Tell whether a comparison would write a baseline into this file."""
+        snapshot = self._snapshot
+        if snapshot.update_snapshots:
+            return True
+        return bool(snapshot.update_new_snapshots_only and not Path(path).exists())
+
+    def compare(
+        self, kind: type[Extension], data: object, suffix: str, options: Options
+    ) -> Verdict | None:
+        """Compare with a baseline, or update it, as syrupy is told to."""
+        snapshot = self._snapshot.use_extension(kind)
+        extension: Any = snapshot.extension
+        extension.options = options
+        extension.accept = self._run.accept
+        extension.updates = self._run.updates
+        with warnings.catch_warnings():
+            # syrupy before 7.0 compares with the name as it was before it was encoded.
+            warnings.filterwarnings("ignore", message=r"\s*Can not relate snapshot location")
+            equal = snapshot(name=suffix or None) == data
+            if not extension.write_immediately:
+                # syrupy before 6.0 would write at the end of the run, where nobody is told of
+                # an error any more.
+                snapshot.session.flush_snapshot_write_queue()
+        result = snapshot.executions[len(snapshot.executions) - 1]
+        if result.exception is not None:
+            raise result.exception
+        if equal or extension.verdict is None:
+            return None
+        verdict: Verdict = extension.verdict
+        return replace(verdict, expected=extension.stored, actual=as_bytes(result.asserted_data))
+
+
 class FeatureSnapshot:
     """The committed baseline of a test: the value of the `feature_snapshot` fixture.
 
@@ -109,12 +179,12 @@ class FeatureSnapshot:
 
     def __init__(
         self,
-        snapshot: SnapshotAssertion,
+        store: Store,
         claims: Claims,
         run: Run,
         options: Options | None = None,
     ) -> None:
-        self._snapshot = snapshot
+        self._store = store
         self._claims = claims
         self._run = run
         usual = Options(tolerance=asked_for(run.tolerance), source=run.source)
@@ -153,7 +223,7 @@ class FeatureSnapshot:
             else (tolerance, "this comparison")
         )
         options = Options(name, asked_for(asked), source, sample, channels, rename)
-        one = FeatureSnapshot(self._snapshot, self._claims, self._run, options)
+        one = FeatureSnapshot(self._store, self._claims, self._run, options)
         one.failures, one.agreements = self.failures, self.agreements
         return one
 
@@ -182,13 +252,13 @@ class FeatureSnapshot:
         )
 
     def __repr__(self) -> str:
-        return f"<feature_snapshot of {self._snapshot.test_location.nodeid}>"
+        return f"<feature_snapshot of {self._store.location.nodeid}>"
 
     def _compare(
         self, kind: type[Extension], numbers: Table, suffix: str, maps: Sequence[FeatureMap]
     ) -> bool:
+        location = self._store.location
         if self._run.rehearsal is not None:
-            location = self._snapshot.test_location
             # Not the file's name: the other run has no baselines here.
             name = f"{location.filepath}::{location.snapshot_name}{suffix}.{kind.file_extension}"
             if self._run.rehearsal.here:
@@ -196,42 +266,17 @@ class FeatureSnapshot:
                 return True
             numbers = self._with_noise(numbers, rerun.get(self._run.rehearsal.folder, name))
         data = Picture(maps[0], numbers) if kind is PictureExtension else numbers
-        snapshot = self._snapshot.use_extension(kind)
-        location = snapshot.test_location
-        extension: Any = snapshot.extension
-        extension.options = self._options
-        extension.accept = self._run.accept
-        extension.updates = self._run.updates
-        path = extension.get_location(test_location=location, index=suffix)
+        path = kind.get_location(test_location=location, index=suffix)
         self._claims.claim(path)
-        if snapshot.update_snapshots or (
-            snapshot.update_new_snapshots_only and not Path(path).exists()
-        ):
+        if self._store.records(path):
             _warn_of_training(maps)
-        with warnings.catch_warnings():
-            # syrupy before 7.0 compares with the name as it was before it was encoded.
-            warnings.filterwarnings("ignore", message=r"\s*Can not relate snapshot location")
-            equal = snapshot(name=suffix or None) == data
-            if not extension.write_immediately:
-                # syrupy before 6.0 would write at the end of the run, where nobody is told of
-                # an error any more.
-                snapshot.session.flush_snapshot_write_queue()
-        result = snapshot.executions[len(snapshot.executions) - 1]
-        if result.exception is not None:
-            raise result.exception
-        if equal:
+        verdict = self._store.compare(kind, data, suffix, self._options)
+        if verdict is None:
             self.agreements.append(path)
-        elif extension.verdict is not None:
-            self.failures.append(
-                replace(
-                    extension.verdict,
-                    location=path,
-                    expected=extension.stored,
-                    actual=result.asserted_data,
-                    name=self._options.name or "",
-                )
-            )
-        return bool(equal)
+            return True
+        name = self._options.name or ""
+        self.failures.append(replace(verdict, location=path, name=name))
+        return False
 
     def _with_noise(self, numbers: Table, other: bytes | None) -> Table:
         """Return the numbers with the noise of each map, as far as the other run reached it."""

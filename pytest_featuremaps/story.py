@@ -184,6 +184,10 @@ def _causes(comparison: Comparison, first: Entry, before: Line, after: Line) -> 
         yield f"it was a {plain(before.module_type)}, now it is a {plain(after.module_type)}"
     if first.has_other_weights:
         yield "its weights changed"
+    if "" in (before.weights, after.weights):
+        same_input = before.inputs == after.inputs is not None
+        suspects = "they or its code" if same_input else "they, its code or its input"
+        yield f"its weights are not known any more: {suspects} changed"
     weights = "same weights" if before.weights and after.weights else "no weights to compare"
     if other_input and before.inputs is None:
         yield f"{weights}, other input of the model, if only by rounding"

@@ -53,7 +53,8 @@ class Line:
         sketch: 61 signed sums, in units of 1e-7 × RMS.
         nonfinite: the same sums over the mask of non-finite values; None if all are finite.
         digest: of its bytes.
-        weights: digest of the layer's own weights.
+        weights: digest of the layer's own weights; None where it has none, empty where they are
+            not known.
         inputs: digest of what went into the layer.
         noise: relative L2 change of this map between two ways to compute it, as measured.
     """

@@ -19,28 +19,34 @@ def weights_of(module: nn.Module) -> Callable[[], str | None]:
 
 
 def _versions(module: nn.Module) -> int:
-    """Return a number that grows whenever a parameter or buffer is changed in place."""
+    """Return a number that grows whenever a parameter or buffer is changed in place.
+
+    It is 0 where there are none.
+    """
     if module._modules:
         own = [*module.parameters(), *module.buffers()]
     else:  # most modules; a walk over children costs more than all the rest
         state = (*module._parameters.values(), *module._buffers.values())
         own = [one for one in state if one is not None]
     # What a lazy module has not made yet refuses every question.
-    return sum(one._version for one in own if not is_lazy(one) and not one.is_inference())
+    return sum(1 + (0 if one.is_inference() else one._version) for one in own if not is_lazy(one))
 
 
 def _weights(module: weakref.ref[nn.Module], versions: int) -> str | None:
     """Return a digest of a module's parameters and buffers, those of its children included.
 
-    None where there are none, where they cannot be read, and where they have changed since
-    the module was captured: then they are not what its feature maps were made with.
+    None where there are none; empty where they are not known: where they cannot be read, the
+    module is gone, or they have changed since it was captured, and are not what its feature
+    maps were made with.
     """
     alive = module()
-    if alive is None or _versions(alive) != versions:
-        return None
+    if alive is None:
+        return "" if versions else None
+    if _versions(alive) != versions:
+        return ""
     state = [*alive.named_parameters(), *alive.named_buffers()]
     try:
         text = " ".join(f"{name} {tuple(one.shape)} {digest(one)}" for name, one in state)
     except UnsupportedTensor:
-        return None
+        return ""
     return digest_text(text) if state else None

@@ -9,6 +9,7 @@ the package do not either: the package itself would keep those of the run before
 import importlib
 import os
 import pkgutil
+import sys
 import textwrap
 
 import hypothesis
@@ -38,6 +39,13 @@ def net():
 @pytest.fixture
 def photo():
     return torch.rand(2, 3, 12, 12, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(autouse=True)
+def _no_bytecode(monkeypatch):
+    """Write no bytecode, which is told from what is out of date by size and second alone."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
 
 
 @pytest.fixture

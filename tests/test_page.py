@@ -5,6 +5,7 @@ import hashlib
 import html.parser
 import json
 import re
+from importlib import metadata
 
 import pytest
 from waiting import TEST, Project, drawn
@@ -112,7 +113,9 @@ def test_the_report_of_a_run(write, pytester):
         text = path.read_text()
         data = json.loads(Elements(text).texts["script"][0])
         assert [one["test"] for one in data["results"]] == ["test_it.py::test_maps"]
-        assert data["unused"] == ["__snapshots__/test_it/test_gone.jsonl"]
+        # syrupy before 5.5 finds no orphan under xdist.
+        found = not workers or metadata.version("syrupy") >= "5.5"
+        assert data["unused"] == ["__snapshots__/test_it/test_gone.jsonl"] * found
         path.unlink()
 
 

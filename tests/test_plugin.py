@@ -336,6 +336,18 @@ def test_silence_fails_the_test_in_the_call_phase(write, pytester):
     result.stdout.fnmatch_lines(["FAILED test_it.py::test_own_failure - ValueError: mine"])
 
 
+def test_after_a_wrong_name_the_next_test_has_its_fixtures(write, pytester):
+    write(
+        """
+        @pytest.mark.capture("small_model.conv9")
+        def test_wrong(output, feature_maps): pass
+
+        def test_next(output): pass
+        """
+    )
+    pytester.runpytest().assert_outcomes(passed=1, errors=1)
+
+
 MISUSE = {
     "a mark without the fixture": (
         '@pytest.mark.capture("relu")\ndef test_it(model): pass',

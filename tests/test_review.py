@@ -151,6 +151,18 @@ def test_a_baseline_that_has_changed_since_is_not_overwritten(waiting, capsys):
     assert "test_a.jsonl is gone since: run the test again" in capsys.readouterr().out
 
 
+def test_what_was_compared_with_a_revision_is_no_baseline_to_accept(waiting, capsys):
+    waiting.leave(revision="main (1a2b3c4)")
+    assert cli.main(["list"]) == cli.LEFT
+    assert "  test_a.jsonl at main (1a2b3c4)\n" in capsys.readouterr().out
+    assert cli.main(["accept"]) == cli.LEFT
+    assert (
+        "it was compared with the code of main (1a2b3c4), not with a baseline, so that there is "
+        "nothing to accept"
+    ) in capsys.readouterr().out
+    assert waiting.path().read_bytes() == BEFORE
+
+
 def test_what_an_update_has_written_already_is_done(waiting):
     waiting.store(AFTER)
     assert cli.main(["accept"]) == cli.DONE

@@ -192,6 +192,16 @@ def test_the_opening_names_the_first_divergent_layer(before, after, opening):
             "no weights to compare: its code or its input changed",
         ),
         ({"weights": None}, {}, "no weights to compare: its code or its input changed"),
+        (
+            {"weights": ""},
+            {},
+            "its weights are not known any more: they, its code or its input changed",
+        ),
+        (
+            {"inputs": "1", "weights": ""},
+            {"inputs": "1", "weights": ""},
+            "its weights are not known any more: they or its code changed",
+        ),
         ({}, {"module_type": "Conv3d"}, "it was a Conv2d, now it is a Conv3d"),
     ],
 )

@@ -141,6 +141,11 @@ def test_another_input_is_the_first_suspect_and_the_same_one_is_told():
     )
 
 
+def test_of_models_that_are_gone_the_weights_are_not_known():
+    told = str(compare(recorded(net(), ONES), recorded(net(1.5), ONES)))
+    assert "  why: its weights are not known any more: they, its code or its input changed" in told
+
+
 def test_slips_are_told():
     one = recorded(net(), ONES)
     empty = capture(net(), "**")

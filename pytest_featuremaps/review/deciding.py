@@ -44,6 +44,11 @@ def accept(choice: Choice, root: Path, *, dry: bool = False) -> Path:
     """
     result = _as_it_is_now(choice)
     record = result.record
+    if record.revision:
+        raise Refused(
+            f"it was compared with the code of {record.revision}, not with a baseline, so that "
+            "there is nothing to accept"
+        )
     path = _baseline(root, record)
     stored = path.read_bytes() if path.exists() else None
     accepted = _with_partners(record, choice.keys)

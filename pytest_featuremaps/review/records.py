@@ -105,6 +105,8 @@ class Record:
         difference: the two and their difference side by side; None where there are not two.
         environment: name, value in the baseline and value in the run of what is not the same.
         maps: in order of completion.
+        revision: the revision that it was compared with; empty for a baseline. There is nothing
+            to accept then.
     """
 
     id: str
@@ -124,6 +126,7 @@ class Record:
     difference: File | None
     environment: tuple[tuple[str, Any, Any], ...]
     maps: tuple[Map, ...]
+    revision: str = ""
 
     @property
     def pending(self) -> tuple[Map, ...]:
@@ -188,6 +191,7 @@ def _record(fields: dict[str, Any]) -> Record:
         difference=_known(_file, fields["difference"]),
         environment=_several(_change, fields["environment"]),
         maps=_several(_map, fields["maps"]),
+        revision=_text(fields["revision"]),
     )
 
 

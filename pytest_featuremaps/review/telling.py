@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pytest_featuremaps.review.deciding import Choice
 from pytest_featuremaps.review.folder import Result
-from pytest_featuremaps.review.records import Map
+from pytest_featuremaps.review.records import Map, Record
 from pytest_featuremaps.wording import plain
 
 _MOST = 10  # maps of one table told one by one
@@ -30,7 +30,7 @@ def listed(choices: Iterable[Choice], most: int = _MOST) -> Iterator[str]:
         yield plain(test, None)
         for choice in group:
             record = choice.result.record
-            yield f"  {plain(record.id)}  {plain(record.baseline.rpartition('/')[2], None)}"
+            yield f"  {plain(record.id)}  {plain(_compared_with(record), None)}"
             pending = [one for one in record.pending if one.key in choice.keys]
             yield from (f"    {told(choice.result, one)}" for one in pending[:most])
             if len(pending) > most:
@@ -59,6 +59,12 @@ def pictures(result: Result) -> list[Path]:
 def shown(path: Path) -> str:
     """Return a path as it can be shown: an artifact may have folders of any name."""
     return plain(str(path), None)
+
+
+def _compared_with(record: Record) -> str:
+    """The file of the baseline; with the revision, where the comparison was with that."""
+    file = record.baseline.rpartition("/")[2]
+    return f"{file} at {record.revision}" if record.revision else file
 
 
 def _several(count: int, thing: str) -> str:

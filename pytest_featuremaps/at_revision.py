@@ -1,0 +1,96 @@
+"""The run at another revision: what it records, and where its modules came from."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from pytest_featuremaps.orders import Orders
+from pytest_featuremaps.provenance import loaded, strays
+from pytest_featuremaps.references import References
+
+if TYPE_CHECKING:
+    from pytest_featuremaps.recorded import Recorder
+
+
+SNAPSHOT: Final = "feature_snapshot"
+
+
+class Visitor:
+    """Reports of a run at another revision: what did not pass, and which modules were loaded.
+
+    Every process of the run, a worker as well, tells what it loaded.
+    """
+
+    def __init__(self, told: Orders) -> None:
+        self._orders = told
+        self._reasons: dict[str, str] = {}
+        self.references = References(Path(told.folder))
+
+    def store(self, item: pytest.Item) -> Recorder:
+        """Return what keeps the comparisons of a test."""
+        from pytest_featuremaps.recorded import Recorder, location_of
+
+        return Recorder(self.references, location_of(item))
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> None:
+        """Run only what makes comparisons, and the named tests where some are named."""
+        only = self._orders.only
+        wanted = {
+            item.nodeid
+            for item in items
+            if SNAPSHOT in getattr(item, "fixturenames", ())
+            and (only is None or item.nodeid in only)
+        }
+        others = [item for item in items if item.nodeid not in wanted]
+        items[:] = [item for item in items if item.nodeid in wanted]
+        config.hook.pytest_deselected(items=others)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Keep why a file could not be collected."""
+        if not report.passed:
+            self._reasons[report.nodeid] = _reason(report)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep why a test did not pass, the first reason of several."""
+        if not report.passed:
+            self._reasons.setdefault(report.nodeid, _reason(report))
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Tell what this process saw and loaded."""
+        told = self._orders
+        tree = told.border.tree
+        inside, outside = {}, {}
+        for name, file in loaded():
+            if file.is_relative_to(tree):
+                inside[name] = file.relative_to(tree).as_posix()
+            elif file.exists():
+                facts = file.stat()
+                outside[str(file)] = (facts.st_size, facts.st_mtime_ns)
+        seen = {
+            "reasons": {} if hasattr(session.config, "workerinput") else self._reasons,
+            "strays": [asdict(one) for one in strays(told.border, told.code)],
+            "sources": inside,
+            "stamps": outside,
+        }
+        path = self.references.folder / f"seen-{os.getpid()}.json"
+        path.write_text(json.dumps(seen), encoding="utf-8")
+
+
+def _reason(report: pytest.CollectReport | pytest.TestReport) -> str:
+    """The one line of a report that says why."""
+    told = report.longrepr
+    if isinstance(told, tuple):
+        return str(told[2])
+    crash = getattr(told, "reprcrash", None)
+    lines = [line for line in str(crash.message if crash else told).splitlines() if line.strip()]
+    errors = [line[1:].strip() for line in lines if line.startswith("E  ")]
+    return errors[-1] if errors else lines[0] if lines else report.outcome

@@ -1,0 +1,279 @@
+"""The run that compares with another revision: has it recorded first, and tells what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from pytest_featuremaps import against, revision
+from pytest_featuremaps.invocation import TEST_FILES
+from pytest_featuremaps.references import Recording, References
+from pytest_featuremaps.testcode import Rule
+
+if TYPE_CHECKING:
+    from pytest_featuremaps.recorded import Recorded
+
+MISSING: Final = "feature reference"
+"""The property of a report that says why a comparison has no reference."""
+FAILED: Final = "feature baseline "
+"""How the title of a report's section with a failed comparison begins."""
+
+_INPUT: Final = "featuremaps_against"
+_TWICE: Final = 20  # failed tests are recorded a second time
+_NO_RUN: Final = ("collectonly", "setuponly", "setupplan")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What every process of the run knows of the references.
+
+    Attributes:
+        folder: where they are, once they are recorded.
+        revision: what they belong to, in words.
+        checkout: the top of the checkout.
+    """
+
+    folder: str
+    revision: str
+    checkout: str
+
+    @property
+    def references(self) -> References:
+        """The references."""
+        return References(Path(self.folder))
+
+    @cached_property
+    def recording(self) -> Recording:
+        """What became of the run that recorded them."""
+        recording = self.references.recording()
+        if recording is None:
+            raise LookupError(f"{self.folder} is gone, or not complete")
+        return recording
+
+    def store(self, item: pytest.Item) -> Recorded:
+        """Return what a test's comparisons are made with."""
+        from pytest_featuremaps.recorded import Recorded, location_of
+
+        def miss(reason: str) -> None:
+            told = (MISSING, f"no reference at {self.revision}, because {reason}")
+            if told not in item.user_properties:
+                item.user_properties.append(told)
+
+        return Recorded(
+            references=self.references,
+            recording=self.recording,
+            location=location_of(item),
+            revision=self.revision,
+            checkout=Path(self.checkout),
+            miss=miss,
+        )
+
+
+def begin(config: pytest.Config, name: str, output: Path) -> Told:
+    """Prepare a run that compares with a revision; return what its processes know of it.
+
+    Args:
+        config: the run's.
+        name: the revision.
+        output: the folder for what such runs leave.
+
+    Raises:
+        pytest.UsageError: there is no such revision, or baselines are to be updated.
+    """
+    if config.getoption("update_snapshots", default=False):
+        raise pytest.UsageError(
+            f"--featuremaps-against={name} compares with a revision and writes no baselines; "
+            "--snapshot-update writes them. Take one of the two away."
+        )
+    # Another user of syrupy in the same test file would find our baselines unused.
+    if hasattr(config.option, "ignore_file_extensions"):
+        ignored = config.option.ignore_file_extensions or []
+        config.option.ignore_file_extensions = [*ignored, "jsonl", "png"]
+    told = getattr(config, "workerinput", {}).get(_INPUT)
+    if told:
+        return Told(*told)
+    with _usage_errors(name):
+        visit = _visit(config, name)
+    folder = output / "recordings" / visit.key()
+    known = Told(str(folder), str(visit.revision), str(visit.repository.top))
+    config.pluginmanager.register(Comparing(visit, known), "featuremaps-comparing")
+    return known
+
+
+class Comparing:
+    """Has the selected tests recorded at another revision before the first one runs here."""
+
+    def __init__(self, visit: against.Visit, told: Told) -> None:
+        self._visit = visit
+        self._told = told
+        self._how = ""
+        self._missing: dict[str, str] = {}
+        self._failed: dict[str, None] = {}
+        self._twice: list[str] = []
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist's
+        """Tell a worker where the references will be."""
+        told = self._told
+        node.workerinput[_INPUT] = (told.folder, told.revision, told.checkout)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Have the tests recorded, or take what was recorded earlier."""
+        config = session.config
+        if session.testsfailed or any(config.getoption(name, default=False) for name in _NO_RUN):
+            return
+        folder = Path(self._told.folder)
+        recording = against.reusable(folder)
+        if recording:
+            self._how = f"recorded earlier, in {recording.seconds:.1f} s"
+            return
+        _say(config, f"recording the references at {self._told.revision} ...")
+        with _usage_errors(self._visit.revision.name):
+            _ignore(folder.parents[2])
+            recording = against.record(self._visit, folder)
+        self._how = f"recorded in {recording.seconds:.1f} s"
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note a test without a reference, and one whose comparison failed."""
+        for name, value in report.user_properties:
+            if name == MISSING:
+                self._missing[report.nodeid] = str(value)
+        if any(title.startswith(FAILED) for title, _ in report.sections):
+            self._failed[report.nodeid] = None
+        elif report.when == "call":
+            self._failed.pop(report.nodeid, None)  # it was run again
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Have failed tests recorded a second time: what differs then as well is chance."""
+        if exitstatus != pytest.ExitCode.TESTS_FAILED or not self._failed:
+            return
+        from pytest_featuremaps.steadiness import unsteady
+
+        tests = list(self._failed)[:_TWICE]
+        of_all = f" of {len(self._failed)}" if len(self._failed) > _TWICE else ""
+        number = f"{len(tests)}{of_all} failed test{'s' * (len(self._failed) != 1)}"
+        where = self._told.revision
+        references = self._told.references
+        again = References(references.folder / "again")
+        again.folder.mkdir(exist_ok=True)
+        known = {test for test, _ in again.comparisons()}
+        missing = [test for test in tests if test not in known]
+        seconds = 0.0
+        if missing:
+            _say(session.config, f"recording {number} at {where} once more ...")
+            try:
+                seconds = against.run(self._visit, again.folder, only=missing).seconds
+            except (against.AgainstError, revision.GitError, KeyboardInterrupt) as error:
+                why = str(error) or "it was interrupted"
+                self._twice = [f"{number} could not be recorded a second time: {why}"]
+                return
+        found = unsteady(references, again, tests)
+        cost = f"recorded twice at {where}" + (f", in {seconds:.1f} s more" if missing else "")
+        if not found:
+            self._twice = [f"{number}, {cost}: the same bits, so the difference is this code's"]
+            return
+        self._twice = [
+            f"{number}, {cost}: not the same bits, so the difference may be chance:",
+            *(f"  {test}: {what}" for test, what in found.items()),
+            "seed what a test draws, call model.eval(), or give the comparison a tolerance",
+        ]
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Tell what was compared, what could not be, and what it cost."""
+        if not self._how:
+            return
+        recording, where = self._told.recording, self._told.revision
+        tell = terminalreporter.line
+        terminalreporter.section(f"feature maps against {where}")
+        number = len(recording.comparisons)
+        tell(f"{number} comparison{'s' * (number != 1)} {self._how}")
+        for line in self._twice:
+            tell(line)
+        for test, reason in self._missing.items():
+            tell(f"{test}: {reason}")
+        for path in self._visit.repository.changed_submodules(self._visit.revision.commit):
+            tell(f"the submodule {path} holds changes that are not committed: they count as well")
+        for path in recording.changed_tests:
+            tell(f"{path} has changed, but counts as test code: it is the same on both sides")
+
+
+def _visit(config: pytest.Config, name: str) -> against.Visit:
+    """Plan the run at a revision.
+
+    Raises:
+        GitError: there is none.
+    """
+    root = config.rootpath.resolve()
+    repository = revision.find(root)
+    top = repository.top
+    inside = PurePosixPath(root.relative_to(top).as_posix())
+    rule = Rule(config.getini("python_files"), config.getini(TEST_FILES), inside)
+    configuration = config.inipath.resolve() if config.inipath else None
+    tests = [file for file in repository.files() if rule.holds(file)]
+    if configuration and configuration.is_relative_to(top):
+        tests.append(configuration.relative_to(top).as_posix())
+    directory = config.invocation_params.dir.resolve()
+    arguments = [str(one) for one in config.invocation_params.args]
+    if not directory.is_relative_to(top):
+        arguments = [_absolute(directory, one) for one in arguments]
+        directory = root
+    return against.Visit(
+        repository=repository,
+        revision=repository.revision(name),
+        root=root,
+        directory=directory,
+        arguments=arguments,
+        own=list(_own(config)),
+        options=vars(config.option),
+        configuration=configuration,
+        tests=tests,
+        rule=rule,
+    )
+
+
+def _own(config: pytest.Config) -> Iterator[str]:
+    """Yield arguments with which the other run shares its work, draws and selects as this one."""
+    workers = config.getoption("numprocesses", default=None)
+    if workers:
+        yield from (f"--numprocesses={workers}", f"--dist={config.getoption('dist')}")
+    seed = config.getoption("randomly_seed", default=None)
+    if isinstance(seed, int):
+        yield f"--randomly-seed={seed}"
+
+
+def _absolute(directory: Path, argument: str) -> str:
+    """Return an argument that is a path, or a test in a file, as an absolute one."""
+    file, colons, test = argument.partition("::")
+    path = directory / file
+    return f"{path.resolve()}{colons}{test}" if file[:1] != "-" and path.exists() else argument
+
+
+@contextmanager
+def _usage_errors(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (against.AgainstError, revision.GitError) as error:
+        raise pytest.UsageError(f"--featuremaps-against={name}: {error}") from None
+
+
+def _ignore(output: Path) -> None:
+    """Keep the folder out of version control."""
+    path = output / ".gitignore"
+    if not path.exists():
+        output.mkdir(parents=True, exist_ok=True)
+        path.write_text("*\n", encoding="utf-8")
+
+
+def _say(config: pytest.Config, line: str) -> None:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        reporter.line("")
+        reporter.line(f"feature maps: {line}")
