@@ -12,6 +12,7 @@ import tempfile
 import textwrap
 import unicodedata
 from contextlib import contextmanager
+from importlib import metadata
 from itertools import product
 from pathlib import Path
 
@@ -330,6 +331,8 @@ FULL = textwrap.dedent(
 
 
 def test_a_test_whose_baseline_is_no_file_says_so_and_does_not_wait(write, pytester):
+    if metadata.version("syrupy") < "6" and sys.version_info < (3, 13):
+        pytest.skip("there syrupy itself fails where links lead round in a circle")
     write(BODY.format(full="", count=len(NO_FILES), around="if True:"))
     place = pytester.path / "__snapshots__" / "test_it"
     place.mkdir(parents=True)
