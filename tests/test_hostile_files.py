@@ -33,8 +33,8 @@ COMMANDS = (
 )  # fmt: skip
 # What a file system, a terminal, HTML, or a reader of paths would obey.
 NASTY = (
-    "", ".", "..", "../../x", "/etc/passwd", "a\0b", "\ud800", "\x1b[2J\x07", "\u202e", "\u2028", "\xa0",
-    "\r\n", "C:\\x", "</script>", "x" * 5000, "é", "É", "~", "-rf", "record.json", "NUL",
+    "", ".", "..", "../../x", "/etc/passwd", "a\0b", "\ud800", "\x1b[2J\x07", "\u202e", "\u2028",
+    "\xa0", "\r\n", "C:\\x", "</script>", "x" * 5000, "é", "É", "~", "-rf", "record.json", "NUL",
 )  # fmt: skip
 TEXTS = st.sampled_from(NASTY) | st.text(max_size=8)
 VALUES = st.recursive(
