@@ -409,7 +409,9 @@ def told_apart(text):
 
 
 def everything(pytester):
-    return {path for path in pytester.path.parent.rglob("*") if not path.is_dir()}
+    """All files, and what is around: other cases have thousands of files there."""
+    around = {path for path in pytester.path.parent.iterdir() if path != pytester.path}
+    return around | {path for path in pytester.path.rglob("*") if not path.is_dir()}
 
 
 @cases(3)
