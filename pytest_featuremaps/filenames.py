@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 
 # What syrupy drops from a name, or some file system cannot hold.
 _FORBIDDEN = frozenset('\\/?*:|"<>%')
@@ -48,8 +47,9 @@ def _encoded(text: str) -> str:
 
 
 def _encode_character(character: str) -> str:
-    # Category C: control characters, surrogates, and code points that mean nothing.
-    if character not in _FORBIDDEN and not unicodedata.category(character).startswith("C"):
+    # Not printable are control characters, surrogates, code points that mean nothing, and all
+    # that separates words or lines but the space.
+    if character not in _FORBIDDEN and character.isprintable():
         return character
     encoded = character.encode(errors="surrogatepass")
     return "".join(f"%{byte:02X}" for byte in encoded)

@@ -25,6 +25,8 @@ TEXTS = st.text(max_size=120)
         ("\x1b[31m", "%1B[31m"),
         ("\ud800", "%ED%A0%80"),
         ("\u202e", "%E2%80%AE"),
+        ("\u2028", "%E2%80%A8"),
+        ("a b\xa0c", "a b%C2%A0c"),
     ],
 )
 def test_what_a_file_name_cannot_hold_is_encoded(text, name):

@@ -12,6 +12,7 @@ import tempfile
 import textwrap
 import unicodedata
 from contextlib import contextmanager
+from importlib import metadata
 from itertools import product
 from pathlib import Path
 
@@ -32,8 +33,8 @@ COMMANDS = (
 )  # fmt: skip
 # What a file system, a terminal, HTML, or a reader of paths would obey.
 NASTY = (
-    "", ".", "..", "../../x", "/etc/passwd", "a\0b", "\ud800", "\x1b[2J\x07", "\u202e", "\r\n",
-    "C:\\x", "</script>", "x" * 5000, "é", "É", "~", "-rf", "record.json", "NUL",
+    "", ".", "..", "../../x", "/etc/passwd", "a\0b", "\ud800", "\x1b[2J\x07", "\u202e", "\u2028",
+    "\xa0", "\r\n", "C:\\x", "</script>", "x" * 5000, "é", "É", "~", "-rf", "record.json", "NUL",
 )  # fmt: skip
 TEXTS = st.sampled_from(NASTY) | st.text(max_size=8)
 VALUES = st.recursive(
@@ -330,6 +331,8 @@ FULL = textwrap.dedent(
 
 
 def test_a_test_whose_baseline_is_no_file_says_so_and_does_not_wait(write, pytester):
+    if metadata.version("syrupy") < "6" and sys.version_info < (3, 13):
+        pytest.skip("there syrupy itself fails where links lead round in a circle")
     write(BODY.format(full="", count=len(NO_FILES), around="if True:"))
     place = pytester.path / "__snapshots__" / "test_it"
     place.mkdir(parents=True)
@@ -406,7 +409,9 @@ def told_apart(text):
 
 
 def everything(pytester):
-    return {path for path in pytester.path.parent.rglob("*") if not path.is_dir()}
+    """All files, and what is around: other cases have thousands of files there."""
+    around = {path for path in pytester.path.parent.iterdir() if path != pytester.path}
+    return around | {path for path in pytester.path.rglob("*") if not path.is_dir()}
 
 
 @cases(3)

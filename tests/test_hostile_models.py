@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from attacking import TRIED, cases
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from mazes import bits, parts
 from nets import hook_count
@@ -87,6 +87,13 @@ def photo(requires_grad):
 
 
 @cases(60)
+@example(
+    plan=("chain", [("batch", (), 0), ("again", [("chain", [("relu_", (), 0)], 0)], 0)], 0),
+    how={"training": False, "cyclic": True},
+    wish={"keep": "values", "inputs": False, "grads": False, "channels": False},
+    calls=[],
+    use={"backward": False, "input_grad": False},
+)
 @given(
     plan=mazes.PLANS,
     how=st.fixed_dictionaries({"training": st.booleans(), "cyclic": st.booleans()}),
@@ -96,7 +103,8 @@ def photo(requires_grad):
 )
 def test_a_random_model_is_recorded_as_it_is(plan, how, wish, calls, use):
     TRIED["models"] += 1
-    bare = run(mazes.build(plan, **how), **use)
+    alone = mazes.build(plan, **how)
+    bare = run(alone, **use)
     watched = mazes.build(plan, **how)
     truth = mazes.Watched(watched)
     run(watched, **use, before_backward=lambda: setattr(truth, "off", True))
@@ -114,10 +122,13 @@ def test_a_random_model_is_recorded_as_it_is(plan, how, wish, calls, use):
     check(recording, wanted, wish)
     TRIED["feature maps"] += len(recording)
     kept = [one.tensor for one in recording.values() if one.kept.tensor is not None]
-    alive = [weakref.ref(one) for one in (model, recording, *recording.values(), *kept)]
-    del model, recording, kept
+    alive = [weakref.ref(one) for one in (recording, *recording.values(), *kept)]
+    unwatched, model = weakref.ref(alone), weakref.ref(model)
+    del alone, recording, kept
     gc.collect()
-    assert [one() for one in alive] == [None] * len(alive)
+    assert not any(one() is not None for one in alive)
+    # torch itself keeps some for good: a cycle of modules through the graph of a checkpoint.
+    assert (model() is None) or (unwatched() is not None)
 
 
 def check(recording, wanted, wish):
