@@ -22,6 +22,12 @@ import pytest_featuremaps
 
 pytest_plugins = ["pytester"]
 
+# How long a case takes depends on the machine, and on what else it does.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
+
 PRELOADED = (hypothesis, np, torch)
 for found in pkgutil.walk_packages(pytest_featuremaps.__path__, "pytest_featuremaps."):
     if not found.name.endswith("__main__"):
