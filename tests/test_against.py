@@ -226,7 +226,7 @@ def test_an_editable_install_and_workers(make, monkeypatch):
     finder = project.path.parent / "editable"
     finder.mkdir()
     (finder / "sitecustomize.py").write_text(EDITABLE.format(str(project.path / "src")))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(finder), os.environ["PYTHONPATH"]]))
+    monkeypatch.setenv("PYTHONPATH", str(finder), prepend=os.pathsep)
     new = NEW_TESTS.replace("import new", "import pkg.new")
     project.write({"src/pkg/new.py": "", "tests/test_new.py": new})
     result = project.run("-n", "2", "-k", "table or module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -82,6 +83,7 @@ def _as_json(data: object) -> str:
     return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
 
 
+@functools.cache
 def _part(name: str) -> str:
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
