@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from pytest_featuremaps import rerun
-from pytest_featuremaps.orders import ORDERS, Orders
+from pytest_featuremaps.invocation import ORDERS
+from pytest_featuremaps.orders import Orders
 from pytest_featuremaps.provenance import Border, Stray
 from pytest_featuremaps.references import Recording, References
 from pytest_featuremaps.revision import Repository, Revision

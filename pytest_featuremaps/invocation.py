@@ -12,6 +12,8 @@ import pytest
 TOLERANCE: Final = "featuremaps_tolerance"
 AGAINST: Final = "featuremaps_against"
 TEST_FILES: Final = "featuremaps_test_files"
+ORDERS: Final = "PYTEST_FEATUREMAPS_ORDERS"
+"""The environment variable that names the file with the orders of a run at another revision."""
 
 # What decides where baselines are, which tests there are, and what an update leaves alone.
 _REPEATED: Final = (

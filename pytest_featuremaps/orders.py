@@ -10,10 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_featuremaps.invocation import ORDERS
 from pytest_featuremaps.provenance import Border, Guard
-
-ORDERS = "PYTEST_FEATUREMAPS_ORDERS"
-"""The environment variable that names the file with the orders of such a run."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +42,9 @@ class Orders:
         path.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
 
-def read() -> Orders | None:
-    """Return the orders of this run; None where it is a run of its own."""
-    path = os.environ.get(ORDERS)
-    if not path:
-        return None
-    facts: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+def read() -> Orders:
+    """Return the orders of this run, which is one at another revision."""
+    facts: dict[str, Any] = json.loads(Path(os.environ[ORDERS]).read_text(encoding="utf-8"))
     return Orders(**facts)
 
 

@@ -7,15 +7,17 @@ loaded into every run of its environment.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_featuremaps import orders, reviewing
+from pytest_featuremaps import reviewing
 from pytest_featuremaps.invocation import (
     AGAINST,
+    ORDERS,
     TEST_FILES,
     TOLERANCE,
     accept_command,
@@ -162,9 +164,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests() -> None:
     """In a run at another revision, keep the checkout's modules out from the very start."""
-    told = orders.read()
-    if told:
-        orders.stand_guard(told)
+    if ORDERS in os.environ:
+        from pytest_featuremaps import orders
+
+        orders.stand_guard(orders.read())
 
 
 @pytest.hookimpl(trylast=True)  # after what chooses seeds
@@ -368,11 +371,12 @@ def _with_values() -> Generator[None, object, object]:
 
 def _look_at_revisions(config: pytest.Config) -> None:
     """Let comparisons be recorded, or made with what was recorded at another revision."""
-    name, told = config.getoption(AGAINST), orders.read()
-    if told:
+    name = config.getoption(AGAINST)
+    if ORDERS in os.environ:
+        from pytest_featuremaps import orders
         from pytest_featuremaps.at_revision import Visitor
 
-        visitor = Visitor(told)
+        visitor = Visitor(orders.read())
         config.stash[_STORE] = visitor.store
         config.pluginmanager.register(visitor, "featuremaps-visitor")
     elif name is not None:

@@ -158,7 +158,7 @@ class Committed:
         result = snapshot.executions[len(snapshot.executions) - 1]
         if result.exception is not None:
             raise result.exception
-        if equal or extension.verdict is None:
+        if equal:
             return None
         verdict: Verdict = extension.verdict
         return replace(verdict, expected=extension.stored, actual=as_bytes(result.asserted_data))

@@ -185,7 +185,7 @@ def _causes(comparison: Comparison, first: Entry, before: Line, after: Line) -> 
     if first.has_other_weights:
         yield "its weights changed"
     if "" in (before.weights, after.weights):
-        same_input = before.inputs == after.inputs is not None
+        same_input = before.inputs is not None and before.inputs == after.inputs
         suspects = "they or its code" if same_input else "they, its code or its input"
         yield f"its weights are not known any more: {suspects} changed"
     weights = "same weights" if before.weights and after.weights else "no weights to compare"

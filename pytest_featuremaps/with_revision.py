@@ -175,6 +175,10 @@ class Comparing:
                 why = str(error) or "it was interrupted"
                 self._twice = [f"{number} could not be recorded a second time: {why}"]
                 return
+        lost = set(tests) - {test for test, _ in again.comparisons()}
+        if lost:
+            self._twice = [f"{min(lost)} compared nothing when it was recorded a second time"]
+            return
         found = unsteady(references, again, tests)
         cost = f"recorded twice at {where}" + (f", in {seconds:.1f} s more" if missing else "")
         if not found:

@@ -17,6 +17,7 @@ from repositories import Repository
 from pytest_featuremaps import (
     against,
     at_revision,
+    invocation,
     orders,
     recorded,
     revision,
@@ -273,6 +274,19 @@ def test_chance_is_told_from_a_change(make):
     )
 
 
+def test_a_second_recording_without_the_comparison_proves_nothing(project, monkeypatch):
+    project.change("net.py", "return self.conv2(self", "return self.conv2(2 * self")
+    run = against.run
+    monkeypatch.setattr(
+        against, "run", lambda visit, folder, only=None: run(visit, folder, only and ["no test"])
+    )
+    result = project.run("-k", "table")
+    result.assert_outcomes(failed=1)
+    assert block(result, project)[1:] == [
+        "test_it.py::test_table compared nothing when it was recorded a second time"
+    ]
+
+
 def test_a_tolerance_of_the_command_line_holds(project):
     project.change("net.py", "return self.conv2(self", "return self.conv2((1 + 1e-6) * self")
     project.run("-k", "table", "--featuremaps-tolerance=cpu").assert_outcomes(passed=1)
@@ -457,7 +471,7 @@ def test_the_run_at_a_revision_records_and_agrees_with_all(project, monkeypatch,
     project.write({"test_bad.py": "import nowhere", "test_skipped.py": SKIPPED})
     told = orders.Orders(str(tmp_path / "checkout"), str(project.path), str(tmp_path), ["net.py"])
     told.write(tmp_path / "orders.json")
-    monkeypatch.setenv(orders.ORDERS, str(tmp_path / "orders.json"))
+    monkeypatch.setenv(invocation.ORDERS, str(tmp_path / "orders.json"))
     result = project.pytester.runpytest("--continue-on-collection-errors", "-p", "no:xdist")
     result.assert_outcomes(passed=2, errors=1, skipped=1, deselected=1)
     references = References(tmp_path)
@@ -490,7 +504,7 @@ def test_only_the_named_tests_run_a_second_time(project, monkeypatch, tmp_path):
         str(tmp_path / "c"), str(project.path), str(tmp_path), [], only=["test_it.py::test_table"]
     )
     told.write(tmp_path / "orders.json")
-    monkeypatch.setenv(orders.ORDERS, str(tmp_path / "orders.json"))
+    monkeypatch.setenv(invocation.ORDERS, str(tmp_path / "orders.json"))
     project.pytester.runpytest("-p", "no:xdist").assert_outcomes(passed=1, deselected=2)
 
 

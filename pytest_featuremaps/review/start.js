@@ -13,14 +13,14 @@ function makeTest(test, groups) {
 }
 
 function makeGroup(group) {
-  const asked = group.filter((card) => card.pending.length);
+  const differing = group.filter((card) => card.pending.length);
   const within = group.filter((card) => !card.pending.length);
-  const first = asked.findIndex((card) => card.first);
+  const first = differing.findIndex((card) => card.first);
   const told = group.some((card) => card.parts.some(({ result }) => result.kind === "table"));
-  const split = told && first >= 0 ? first + 1 : asked.length;
-  const nodes = asked.slice(0, split).map(makeCard);
-  const pictured = asked.slice(split).filter((card) => card.picture).length;
-  nodes.push(...folded(asked.slice(split), (count) => `${count} that followed${pictured ? `, ${pictured} with a picture` : ""}`));
+  const split = told && first >= 0 ? first + 1 : differing.length;
+  const nodes = differing.slice(0, split).map(makeCard);
+  const pictured = differing.slice(split).filter((card) => card.picture).length;
+  nodes.push(...folded(differing.slice(split), (count) => `${count} that followed${pictured ? `, ${pictured} with a picture` : ""}`));
   nodes.push(...folded(within, (count) => `${several(count, "map")} within tolerance`), storyOf(group));
   return nodes;
 }
