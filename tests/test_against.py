@@ -439,6 +439,14 @@ if "PYTEST_FEATUREMAPS_ORDERS" in os.environ:
     time.sleep(60)
 """
 
+# Who was started in the background ignores Ctrl-C, and so would its children.
+HEARING = """
+import signal, sys
+import pytest
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(pytest.main(sys.argv[1:]))
+"""
+
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of Unix")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -447,7 +455,7 @@ def test_an_interrupt_leaves_nothing(plain, monkeypatch, number):
     temporary = Path(tempfile.gettempdir())
     monkeypatch.setenv("TMPDIR", str(temporary))
     process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-q", "--featuremaps-against=HEAD"],
+        [sys.executable, "-c", HEARING, "-q", "--featuremaps-against=HEAD"],
         cwd=plain.path,
         stdout=subprocess.PIPE,
         text=True,
