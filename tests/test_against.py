@@ -454,7 +454,7 @@ def test_an_interrupt_leaves_nothing(plain, monkeypatch, number):
     plain.write({"conftest.py": SLOW})
     temporary = Path(tempfile.gettempdir())
     monkeypatch.setenv("TMPDIR", str(temporary))
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: S603 - the run under test
         [sys.executable, "-c", HEARING, "-q", "--featuremaps-against=HEAD"],
         cwd=plain.path,
         stdout=subprocess.PIPE,
