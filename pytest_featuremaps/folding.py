@@ -21,7 +21,13 @@ BUCKETS = 61
 
 # Whole words of signs and whole rounds of buckets: every chunk starts with both anew.
 _PERIOD = 64 * BUCKETS
-CHUNK = 64 * _PERIOD
+CHUNK = 128 * _PERIOD
+
+# A long chunk is for torch, on all its threads. A gap in which only NumPy works puts the others to
+# sleep, and sends half of the chunk from one core to another: both take longer than any sum here.
+# A group is summed by one thread. The dot product is not, so that their number may show in the last
+# digit of its float64, as the machine's BLAS may.
+_GROUPS = 4
 
 
 def signs(start: int, stop: int) -> NDArray[np.int8]:
@@ -49,10 +55,10 @@ def _words(start: int, stop: int) -> NDArray[np.uint64]:
 
 # A forward asks for the first chunks again with every map: these 8 MB are kept wide, as they are
 # used. Of those that follow, 8 MB hold eight times as many.
-_WIDE = 4
+_WIDE = 2
 
 
-@functools.lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=16)
 def _chunk_signs(index: int) -> torch.Tensor:
     chosen = signs(index * CHUNK, (index + 1) * CHUNK)
     return torch.from_numpy(chosen.astype(np.float64) if index < _WIDE else chosen)
@@ -82,10 +88,13 @@ def wide_chunks(values: torch.Tensor) -> Iterator[torch.Tensor]:
     buffer = torch.from_numpy(_scratch.values)
     for start in range(0, count, CHUNK):
         size = min(count - start, CHUNK)
-        read_flat(buffer[:size], values, start)
-        padded = _whole_periods(size)
-        buffer[size:padded].zero_()
-        yield buffer[:padded]
+        chunk = buffer[: _whole_periods(size)]
+        if size == len(chunk):
+            read_flat(chunk, values, start)
+        else:
+            read_flat(chunk[:size], values, start)
+            chunk[size:].zero_()
+        yield chunk
 
 
 def _whole_periods(size: int) -> int:
@@ -98,16 +107,12 @@ def sum_of(chunk: torch.Tensor) -> float:
     """Sum a chunk of `wide_chunks`, all of whose values are finite."""
     if len(chunk) <= _PERIOD:
         return float(chunk.numpy().sum())
-    # torch gives each row to one thread: no sum depends on how many there are.
     return float(chunk.view(-1, _PERIOD).sum(1).numpy().sum())
 
 
 def total_square(chunk: torch.Tensor) -> float:
     """Sum the squares of a chunk of `wide_chunks`; infinite where float64 cannot hold them."""
-    # NumPy is twice as fast as torch at it, and stays on one thread: BLAS starts others at 10,000.
-    rows = chunk.numpy().reshape(-1, min(len(chunk), _PERIOD))
-    with np.errstate(over="ignore"):
-        return float((rows[:, None, :] @ rows[:, :, None]).sum())
+    return float(torch.dot(chunk, chunk))
 
 
 def signed_sums(chunk: torch.Tensor, index: int) -> NDArray[np.float64]:
@@ -123,10 +128,8 @@ def signed_sums(chunk: torch.Tensor, index: int) -> NDArray[np.float64]:
         # Into one buffer: torch would otherwise widen them into a new one each time.
         chosen = torch.from_numpy(_scratch.signs)[:size].copy_(chosen)
     signed = chunk.mul_(chosen)
-    # torch folds a long chunk, on all its threads: a gap in which only NumPy works puts the others
-    # to sleep, and waking them takes longer than the sum. Their number may show in the last digit
-    # of a float64, far below the unit that is stored.
+    # In groups of neighbours, so that each thread adds up what it has just multiplied.
     if size > _PERIOD:
-        signed = signed.view(-1, _PERIOD).sum(0)
+        signed = signed.view(_GROUPS, -1, _PERIOD // _GROUPS).sum(1)
     sums: NDArray[np.float64] = signed.numpy().reshape(-1, BUCKETS).sum(axis=0)
     return sums

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -114,10 +115,13 @@ def test_as_the_definition_reads(size):
 def test_neither_strides_nor_threads_show(threads):
     values = noise(3, 40, 70, 80)
     values[0, 0, 0, 0] = math.nan
-    expected = sketch(values)
+    alone = sketch(values)
     for count in (1, 2):
         threads(count)
-        assert sketch(values) == expected
+        expected = sketch(values)
+        # Where a dot product is split is up to the BLAS.
+        assert replace(expected, rms=alone.rms) == alone
+        assert expected.rms == pytest.approx(alone.rms, rel=1e-13)
         assert sketch(values.contiguous(memory_format=torch.channels_last)) == expected
         assert sketch(values.permute(3, 1, 0, 2).contiguous().permute(2, 1, 3, 0)) == expected
         assert sketch(values.repeat_interleave(2, 3)[..., ::2]) == expected
