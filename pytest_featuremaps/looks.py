@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from PIL import Image
 
 from pytest_featuremaps import components, rendering
 from pytest_featuremaps.planes import Planes, in_rows
+from pytest_featuremaps.wording import plain
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 Colours: TypeAlias = Literal["auto", "grey", "ramp", "diverging", "pca"]
 Ranges: TypeAlias = Literal["channel", "layer"]
@@ -19,6 +23,7 @@ COLOURS: tuple[Colours, ...] = ("auto", "grey", "ramp", "diverging", "pca")
 RANGES: tuple[Ranges, ...] = ("channel", "layer")
 
 _TOKEN_SCALE = 8
+_LONGEST_WORD = 24
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class Look:
     colours: Colours = "auto"
     ranges: Ranges = "channel"
     numbers: bool = True
+    over: Image.Image | None = None
+    words: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         for name, known in (("colours", COLOURS), ("ranges", RANGES)):
@@ -37,6 +44,32 @@ class Look:
             if value not in known:
                 choices = ", ".join(map(repr, known))
                 raise ValueError(f"{name}={value!r}: it is one of {choices}")
+        if self.colours == "pca" and (self.over is not None or self.words is not None):
+            raise ValueError(
+                "colours='pca' is one picture of all channels, without over= or words="
+            )
+        if self.over is not None and self.words is not None:
+            raise ValueError("over= is for positions on a picture, words= for those of a text")
+
+
+def backdrop(picture: npt.NDArray[Any]) -> Image.Image:
+    """Return what a model was shown as a picture, its values from the smallest to the largest.
+
+    Args:
+        picture: One or three channels, (C, H, W), in any range, such as a normalised photo.
+
+    Raises:
+        ValueError: The shape is another.
+    """
+    if picture.ndim != 3 or len(picture) not in {1, 3} or not picture.size:
+        raise ValueError(
+            "over= is a picture of Pillow, or a tensor of one or three channels, (C, H, W) or "
+            f"(N, C, H, W): this one's shape is {picture.shape}"
+        )
+    known = np.nan_to_num(picture.astype(np.float64))
+    low, high = known.min(), known.max()
+    levels = np.rint((known - low) * (255 / ((high - low) or 1.0))).astype(np.uint8)
+    return Image.fromarray(levels[0] if len(levels) == 1 else np.moveaxis(levels, 0, -1).copy())
 
 
 def picture(planes: Planes, look: Look) -> Image.Image:
@@ -45,20 +78,36 @@ def picture(planes: Planes, look: Look) -> Image.Image:
     Raises:
         IndexError: there is no such channel.
         PictureTooLarge: there are more values than anybody can look at.
+        ValueError: there is not one word for each column.
     """
     if look.colours == "pca":
         return _in_components(planes, look)
     count, height, width = planes.pictures.shape
     rendering.check_size(count if look.channels is None else len(look.channels), height, width)
     mosaic, palette = drawn(planes, look)
-    if not look.numbers or len(mosaic.tiles) == 1:
-        main, legend = mosaic.image(look.scale, palette), None
-    else:
-        main = rendering.numbered(mosaic, palette, look.scale, parts=planes.parts)
-        legend = rendering.legend(mosaic.tiles, palette)
+    main = _main(mosaic, palette, planes.parts, look)
+    explained = look.numbers and len(mosaic.tiles) > 1
+    legend = rendering.legend(mosaic.tiles, palette) if explained else None
     tokens = _tokens(planes, look, palette) if planes.apart.size else None
     parts = [one for one in (main, tokens, legend) if one is not None]
     return rendering.stacked(parts) if len(parts) > 1 else main
+
+
+def _main(
+    mosaic: rendering.Mosaic, palette: bytes, parts: tuple[int, int], look: Look
+) -> Image.Image:
+    """Draw the tiles: over a picture, between words, numbered or plain."""
+    if look.over is not None:
+        return rendering.over(mosaic, palette, look.over, look.scale, numbers=look.numbers)
+    if look.words is not None:
+        words = [plain(word, _LONGEST_WORD) for word in look.words]
+        columns = mosaic.tiles.shape[2]
+        if len(words) != columns:
+            raise ValueError(f"words= holds {len(words)} words for {columns} columns")
+        return rendering.between_words(mosaic, palette, words, look.scale)
+    if not look.numbers or len(mosaic.tiles) == 1:
+        return mosaic.image(look.scale, palette)
+    return rendering.numbered(mosaic, palette, look.scale, parts=parts)
 
 
 def drawn(planes: Planes, look: Look) -> tuple[rendering.Mosaic, bytes]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 import numpy as np
+import torch
 
 from pytest_featuremaps import chunks, layouts, looks, rendering
 from pytest_featuremaps.errors import CaptureError, FeatureMapsError, UnsupportedTensor
@@ -38,6 +39,8 @@ class Options(_Options, total=False):
 
     channels: Sequence[int] | None
     numbers: bool
+    over: Image.Image | torch.Tensor | npt.NDArray[Any] | None
+    words: Sequence[str] | None
 
 
 class DrawnTensor(RecordedTensor):
@@ -54,6 +57,8 @@ class DrawnTensor(RecordedTensor):
         numbers: bool = True,
         layout: str | None = None,
         query: int | None = None,
+        over: Image.Image | torch.Tensor | npt.NDArray[Any] | None = None,
+        words: Sequence[str] | None = None,
     ) -> Image.Image:
         """Draw the channels of one sample, each as a tile with its number.
 
@@ -75,6 +80,10 @@ class DrawnTensor(RecordedTensor):
             numbers: whether tiles are numbered.
             layout: what each axis means, instead of what was declared or is known.
             query: of weights of attention, whose attention to draw: the number of one query.
+            over: what the model was shown, to lay each tile over it: a picture of Pillow, or a
+                tensor of one or three channels, (C, H, W) or (N, C, H, W), in any range.
+            words: one for each position of a text: at the columns of each tile, and of weights
+                of attention at its rows as well.
 
         Raises:
             UnsupportedTensor: the map has no axes to draw, or no values.
@@ -83,7 +92,8 @@ class DrawnTensor(RecordedTensor):
             PictureTooLarge: the picture has too many pixels.
             ValueError: an option is none.
         """
-        look = looks.Look(channels, scale, colours, ranges, numbers)
+        shown = _shown(over, sample)
+        look = looks.Look(channels, scale, colours, ranges, numbers, shown, words)
         planes = self.planes(sample, layout, query)
         if not planes.pictures.size:
             raise self._no_picture("no values")
@@ -256,6 +266,17 @@ class DrawnTensor(RecordedTensor):
         except (FeatureMapsError, IndexError):
             return None
         return file.getvalue()
+
+
+def _shown(
+    over: Image.Image | torch.Tensor | npt.NDArray[Any] | None, sample: int
+) -> Image.Image | None:
+    """Return what a model was shown as a picture: of a batch, one sample."""
+    if isinstance(over, torch.Tensor):
+        over = over.detach().cpu().float().numpy()
+    if not isinstance(over, np.ndarray):
+        return over
+    return looks.backdrop(over[sample] if over.ndim == 4 else over)
 
 
 def _drawable(one: RecordedTensor) -> npt.NDArray[Any]:

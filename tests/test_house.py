@@ -228,6 +228,7 @@ ROOMS = {
     },
     "pictures": {
         "numpy",
+        "torch",
         "values",
         "looks",
         "keeping",
@@ -238,7 +239,7 @@ ROOMS = {
         "chunks",
         "errors",
     },
-    "looks": {"numpy", "PIL", "planes", "components", "rendering"},
+    "looks": {"numpy", "PIL", "planes", "components", "rendering", "wording"},
     "values": {"keeping", "keys", "layouts", "stats", "chunks", "errors", *NUMBERS},
     "keeping": {"torch", "keys", "reducing", "sketch", "stats", "chunks", "errors"},
     "keys": {"leaves", "wording"},

@@ -1,7 +1,8 @@
-"""Make the two pictures of layers that the README shows.
+"""Make the three pictures of layers that the README shows.
 
 The first is a page of the third network's convolutions, from edges to parts of a face. The
-second is all 32 channels of the first network's last layer as colours: what it tells apart.
+second is all 32 channels of the first network's last layer as colours: what it tells apart. The
+third lays six of them over the photo.
 """
 
 import sys
@@ -16,6 +17,7 @@ from torch.nn.functional import avg_pool2d
 from pytest_featuremaps import capture
 
 SHEET = Path(__file__).with_suffix(".png")
+OVER = SHEET.with_name("layers_over_photo.png")
 COLOURS = SHEET.with_name("layers_as_colour.png")
 
 
@@ -30,7 +32,8 @@ def main():
     with capture(pnet, "prelu3") as maps:
         pnet(photo)
     maps["prelu3"].save(COLOURS, colours="pca", scale=2)
-    print(SHEET, COLOURS, sep="\n")
+    maps["prelu3"].save(OVER, over=photo, channels=range(6))
+    print(SHEET, COLOURS, OVER, sep="\n")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pytest_featuremaps.rendering.around import between_words, over
 from pytest_featuremaps.rendering.choosing import pick, render_channels, render_coloured
 from pytest_featuremaps.rendering.colours import Colours, palette
 from pytest_featuremaps.rendering.drawing import NOISE_FLOOR, render, span
@@ -56,6 +57,7 @@ __all__ = [
     "Colours",
     "Mosaic",
     "PictureTooLarge",
+    "between_words",
     "check_size",
     "decode",
     "encode",
@@ -63,6 +65,7 @@ __all__ = [
     "grid",
     "legend",
     "numbered",
+    "over",
     "page",
     "palette",
     "pick",

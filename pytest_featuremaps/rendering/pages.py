@@ -36,7 +36,7 @@ _MARKS = {
     PLUS_INF: "+Inf",
     MINUS_INF: "-Inf",
 }
-_SOFT_INK = (101, 109, 118)
+SOFT_INK = (101, 109, 118)
 _LONGEST = 768
 
 
@@ -100,7 +100,7 @@ def numbered(
         row, column = divmod(place, columns)
         x, y = column * cell[1], row * cell[0]
         shift = left - _GAP - math.ceil(font.getlength(text)) if beside else 0
-        pen.text((x + shift, y - 1 if beside else y), text, fill=_SOFT_INK, font=font)
+        pen.text((x + shift, y - 1 if beside else y), text, fill=SOFT_INK, font=font)
     return image
 
 
@@ -139,7 +139,7 @@ def legend(tiles: Tiles, palette: bytes) -> Image.Image | None:
     for (index, text), length in zip(seen, lengths, strict=True):
         red, green, blue = palette[3 * index : 3 * index + 3]
         pen.rectangle((left, 3, left + 10, 13), fill=(red, green, blue))
-        pen.text((left + 15, 1), text, fill=_SOFT_INK, font=font)
+        pen.text((left + 15, 1), text, fill=SOFT_INK, font=font)
         left += length
     return line
 
@@ -187,7 +187,7 @@ def page(bands: Sequence[Band]) -> Image.Image:
     top = _MARGIN
     for band, tall in zip(bands, heights, strict=True):
         pen.text((_MARGIN, top - 4), band.title, fill=INK, font=title_font)
-        pen.text((_MARGIN, top + 15), band.note, fill=_SOFT_INK, font=note_font)
+        pen.text((_MARGIN, top + 15), band.note, fill=SOFT_INK, font=note_font)
         if band.image:
             sheet.paste(band.image, (_MARGIN, top + _TITLE_HEIGHT - 4))
         top += tall
