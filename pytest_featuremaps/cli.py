@@ -38,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked.root = _root(asked.root)
     try:
         return int(asked.run(asked))
+    except KeyboardInterrupt:
+        left = "pytest-featuremaps list shows what is left"
+        return _complain(f"Interrupted: what was decided before stays so; {left}.", LEFT)
     except UnknownResult as error:
         return _complain(str(error), NOTHING)
     except (BadRecord, BadApprovals, OSError) as error:

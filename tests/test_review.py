@@ -418,6 +418,25 @@ def test_an_interrupted_walk_decides_nothing(waiting, monkeypatch, capsys):
     assert len(waiting.left()) == 2
 
 
+@pytest.mark.parametrize("command", ["accept", "reject", "list", "report"])
+def test_an_interrupt_is_no_traceback_and_what_was_done_stays(
+    command, waiting, monkeypatch, capsys
+):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.deciding, "accept", interrupted)
+    monkeypatch.setattr(cli.deciding, "reject", interrupted)
+    monkeypatch.setattr(cli.telling, "listed", interrupted)
+    monkeypatch.setattr(cli.page, "render", interrupted)
+    assert cli.main([command]) == cli.LEFT
+    assert capsys.readouterr().err == (
+        "Interrupted: what was decided before stays so; "
+        "pytest-featuremaps list shows what is left.\n"
+    )
+    assert waiting.path().read_bytes() == BEFORE
+
+
 # --- the decisions of the page --------------------------------------------------------------------
 
 
