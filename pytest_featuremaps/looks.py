@@ -52,15 +52,20 @@ class Look:
             raise ValueError("over= is for positions on a picture, words= for those of a text")
 
 
-def backdrop(picture: npt.NDArray[Any]) -> Image.Image:
+def backdrop(picture: npt.NDArray[Any], sample: int = 0) -> Image.Image:
     """Return what a model was shown as a picture, its values from the smallest to the largest.
 
     Args:
-        picture: One or three channels, (C, H, W), in any range, such as a normalised photo.
+        picture: One or three channels, (C, H, W) or (N, C, H, W), in any range, such as a
+            normalised photo.
+        sample: Which of a batch of several.
 
     Raises:
+        IndexError: There is no such sample.
         ValueError: The shape is another.
     """
+    if picture.ndim == 4 and len(picture):
+        picture = picture[sample if len(picture) > 1 else 0]
     if picture.ndim != 3 or len(picture) not in {1, 3} or not picture.size:
         raise ValueError(
             "over= is a picture of Pillow, or a tensor of one or three channels, (C, H, W) or "
@@ -78,7 +83,7 @@ def picture(planes: Planes, look: Look) -> Image.Image:
     Raises:
         IndexError: there is no such channel.
         PictureTooLarge: there are more values than anybody can look at.
-        ValueError: there is not one word for each column.
+        ValueError: there is not one word for each column, or a volume to lay over a picture.
     """
     if look.colours == "pca":
         return _in_components(planes, look)
@@ -98,6 +103,8 @@ def _main(
 ) -> Image.Image:
     """Draw the tiles: over a picture, between words, numbered or plain."""
     if look.over is not None:
+        if parts != (1, 1):
+            raise ValueError("over= lies under rows and columns, not under the slices of a volume")
         return rendering.over(mosaic, palette, look.over, look.scale, numbers=look.numbers)
     if look.words is not None:
         words = [plain(word, _LONGEST_WORD) for word in look.words]

@@ -92,9 +92,9 @@ class DrawnTensor(RecordedTensor):
             PictureTooLarge: the picture has too many pixels.
             ValueError: an option is none.
         """
+        planes = self.planes(sample, layout, query)
         shown = _shown(over, sample)
         look = looks.Look(channels, scale, colours, ranges, numbers, shown, words)
-        planes = self.planes(sample, layout, query)
         if not planes.pictures.size:
             raise self._no_picture("no values")
         with self._naming_itself():
@@ -271,12 +271,10 @@ class DrawnTensor(RecordedTensor):
 def _shown(
     over: Image.Image | torch.Tensor | npt.NDArray[Any] | None, sample: int
 ) -> Image.Image | None:
-    """Return what a model was shown as a picture: of a batch, one sample."""
+    """Return what a model was shown as a picture: of a batch, the sample, or its only one."""
     if isinstance(over, torch.Tensor):
         over = over.detach().cpu().float().numpy()
-    if not isinstance(over, np.ndarray):
-        return over
-    return looks.backdrop(over[sample] if over.ndim == 4 else over)
+    return looks.backdrop(over, sample) if isinstance(over, np.ndarray) else over
 
 
 def _drawable(one: RecordedTensor) -> npt.NDArray[Any]:

@@ -97,6 +97,26 @@ def test_what_is_no_picture_is_told(shape):
     ]
 
 
+def test_of_many_channels_each_is_smaller():
+    image = maps(1, 400, 14, 14).image(over=Image.new("L", (9, 9)))
+    assert 8_000_000 < image.width * image.height < 20_000_000
+
+
+@pytest.mark.parametrize("options", [{}, {"over": Image.new("L", (4, 4))}, {"words": WORDS}])
+def test_no_channels_make_no_picture(options):
+    assert maps(1, 2, 4, 4).image(channels=[], **options).size == (0, 0)
+
+
+def test_one_photo_is_under_all_samples_of_a_batch():
+    assert maps(2, 1, 2, 2).image(over=torch.zeros(1, 3, 4, 4), sample=1).size == (224, 224)
+
+
+def test_slices_of_a_volume_lie_over_nothing():
+    with pytest.raises(ValueError, match="over=") as caught:
+        feature_map(torch.rand(1, 1, 4, 3, 3), "Conv3d").image(over=Image.new("L", (4, 4)))
+    assert text(caught) == ["over= lies under rows and columns, not under the slices of a volume"]
+
+
 # --- between words --------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pytest_featuremaps.rendering.colours import PAPER
 from pytest_featuremaps.rendering.mosaic import MARKS_FROM, check_scale, enlarged, grid, indexed
 from pytest_featuremaps.rendering.pages import SOFT_INK
+from pytest_featuremaps.rendering.png import MAX_PIXELS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,17 +44,23 @@ def over(
         mosaic: What to show.
         palette: The colours of its indices.
         picture: What to lay the tiles over, of any size.
-        scale: Pixels per value. None makes the longer side of a tile about 224 pixels.
+        scale: Pixels per value. None makes the longer side of a tile about 224 pixels, less
+            where there are many.
         numbers: Whether tiles are numbered, where there are several.
     """
     count, height, width = mosaic.tiles.shape
     if scale is None:
-        scale = -(-_LONGEST // max(height, width, 1))
+        scale = max(1, min(-(-_LONGEST // max(height, width)), _fitting(mosaic.tiles)))
     check_scale(scale, width * scale, count * height * scale)
     size = width * scale, height * scale
     grey = picture.convert("L").resize(size, Image.Resampling.LANCZOS).convert("RGB")
     laid = [_blended(tile, palette, grey, scale) for tile in mosaic.tiles]
     return _arranged(laid, mosaic.channels if numbers else ())
+
+
+def _fitting(tiles: Tiles) -> int:
+    """Return the largest scale at which all tiles together can be looked at."""
+    return math.isqrt(MAX_PIXELS // max(tiles.size, 1))
 
 
 def _blended(tile: Tiles, palette: bytes, grey: Image.Image, scale: int) -> Image.Image:
@@ -119,8 +126,8 @@ def _line(word: str, length: int, height: int, side: Literal["left", "right"]) -
 
 def _arranged(images: Sequence[Image.Image], numbers: Sequence[int]) -> Image.Image:
     """Return images of one size next to and below each other, each below its number, if any."""
-    if len(images) == 1:
-        return images[0]
+    if len(images) < 2:
+        return images[0] if images else Image.new("RGB", (0, 0))
     top = _TITLE if numbers else 0
     width, height = images[0].width + _GAP, top + images[0].height + _GAP
     rows, columns = grid(len(images), height - 1, width - 1)
