@@ -2,6 +2,8 @@
 
 import copy
 import math
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -144,6 +146,40 @@ def test_another_input_is_the_first_suspect_and_the_same_one_is_told():
 def test_of_models_that_are_gone_the_weights_are_not_known():
     told = str(compare(recorded(net(), ONES), recorded(net(1.5), ONES)))
     assert "  why: its weights are not known any more: they, its code or its input changed" in told
+
+
+LARGE = """
+import resource
+import torch
+from torch import nn
+from pytest_featuremaps import capture, compare
+
+torch.set_num_threads(1)
+
+def recorded(model):
+    with capture(model, "*", keep="stats") as maps:
+        model(torch.linspace(-1, 1, 1 << 22).reshape(1, 16, 512, 512))
+    return maps
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+model = nn.Sequential(*(nn.Dropout() for _ in range(20))).eval()
+other = nn.Sequential(*model[:15], nn.Hardtanh(-1.0, 0.5), *model[16:])
+assert compare(recorded(model[:1]), recorded(model[:1]))
+before = peak()
+assert compare(recorded(model), recorded(other)).first.key == "15"
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak has other units, or none")
+def test_of_two_large_models_no_map_is_held():
+    """Each has 20 maps of 16 MB: 640 MB in all, for those who keep them."""
+    run = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", LARGE], check=True, capture_output=True, text=True
+    )
+    assert float(run.stdout) < 60
 
 
 def test_slips_are_told():
