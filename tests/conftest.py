@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from nets import Net
+from syrupy.extensions.base import SnapshotCollectionStorage
 
 import pytest_featuremaps
 
@@ -52,6 +53,13 @@ def _no_bytecode(monkeypatch):
     """Write no bytecode, which is told from what is out of date by size and second alone."""
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+
+
+@pytest.fixture(autouse=True)
+def _own_baselines(monkeypatch):
+    """Keep the folder of baselines, which syrupy sets for all that follow, also in a run inside."""
+    folder = SnapshotCollectionStorage.snapshot_dirname
+    monkeypatch.setattr(SnapshotCollectionStorage, "snapshot_dirname", folder)
 
 
 @pytest.fixture
