@@ -39,8 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(asked.run(asked))
     except KeyboardInterrupt:
-        left = "pytest-featuremaps list shows what is left"
-        return _complain(f"Interrupted: what was decided before stays so; {left}.", LEFT)
+        return _complain("Interrupted; pytest-featuremaps list shows what is left.", LEFT)
     except UnknownResult as error:
         return _complain(str(error), NOTHING)
     except (BadRecord, BadApprovals, OSError) as error:
@@ -172,23 +171,27 @@ def _carry_out(verdict: str, choices: Iterable[Choice], asked: argparse.Namespac
     code = DONE
     dry, in_json = getattr(asked, "dry_run", False), getattr(asked, "json", False)
     outcomes = []
-    for choice in choices:
-        done = f"would {verdict}" if dry else f"{verdict}ed"
-        reason = ""
-        try:
-            if verdict == "accept":
-                deciding.accept(choice, asked.root, dry=dry)
-            else:
-                deciding.reject(choice, dry=dry)
-        except (deciding.Refused, OSError) as error:
-            done, reason, code = "refused", str(error), LEFT
-        outcomes.append({**_described(choice, whole=False), "outcome": done, "reason": reason})
-    if in_json:
-        _say(json.dumps(outcomes, indent=1))
-    else:
-        for one in outcomes:
-            _say(_told(one))
+    try:
+        for choice in choices:
+            outcome = _outcome(verdict, choice, asked.root, dry=dry)
+            code = LEFT if outcome["outcome"] == "refused" else code
+            outcomes.append(outcome)
+    finally:  # also where Ctrl-C leaves the rest as it is
+        for text in [json.dumps(outcomes, indent=1)] if in_json else map(_told, outcomes):
+            _say(text)
     return code
+
+
+def _outcome(verdict: str, choice: Choice, root: Path, *, dry: bool) -> dict[str, Any]:
+    done, reason = f"would {verdict}" if dry else f"{verdict}ed", ""
+    try:
+        if verdict == "accept":
+            deciding.accept(choice, root, dry=dry)
+        else:
+            deciding.reject(choice, dry=dry)
+    except (deciding.Refused, OSError) as error:
+        done, reason = "refused", str(error)
+    return {**_described(choice, whole=False), "outcome": done, "reason": reason}
 
 
 def _told(outcome: dict[str, Any]) -> str:

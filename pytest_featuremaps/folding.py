@@ -25,8 +25,8 @@ CHUNK = 128 * _PERIOD
 
 # A long chunk is for torch, on all its threads. A gap in which only NumPy works puts the others to
 # sleep, and sends half of the chunk from one core to another: both take longer than any sum here.
-# A group is summed by one thread. The dot product is not, so that their number may show in the last
-# digit of its float64, as the machine's BLAS may.
+# One thread sums a group. A dot product is split among all: how many there are may show in the last
+# digits of its float64, as the machine's BLAS may.
 _GROUPS = 4
 
 

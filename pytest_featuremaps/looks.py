@@ -71,7 +71,7 @@ def backdrop(picture: npt.NDArray[Any], sample: int = 0) -> Image.Image:
             "over= is a picture of Pillow, or a tensor of one or three channels, (C, H, W) or "
             f"(N, C, H, W): this one's shape is {picture.shape}"
         )
-    known = np.nan_to_num(picture.astype(np.float64))
+    known = np.nan_to_num(picture.astype(np.float64), posinf=0.0, neginf=0.0)
     low, high = known.min(), known.max()
     levels = np.rint((known - low) * (255 / ((high - low) or 1.0))).astype(np.uint8)
     return Image.fromarray(levels[0] if len(levels) == 1 else np.moveaxis(levels, 0, -1).copy())
@@ -111,7 +111,7 @@ def _main(
         columns = mosaic.tiles.shape[2]
         if len(words) != columns:
             raise ValueError(f"words= holds {len(words)} words for {columns} columns")
-        return rendering.between_words(mosaic, palette, words, look.scale)
+        return rendering.between_words(mosaic, palette, words, look.scale, numbers=look.numbers)
     if not look.numbers or len(mosaic.tiles) == 1:
         return mosaic.image(look.scale, palette)
     return rendering.numbered(mosaic, palette, look.scale, parts=parts)

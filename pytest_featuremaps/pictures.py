@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 import numpy as np
 import torch
+from PIL import Image
 
 from pytest_featuremaps import chunks, layouts, looks, rendering
 from pytest_featuremaps.errors import CaptureError, FeatureMapsError, UnsupportedTensor
@@ -20,7 +21,6 @@ from pytest_featuremaps.values import NUMPY_FLOATS, RecordedTensor
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    from PIL import Image
 
 
 class _Options(TypedDict, total=False):
@@ -82,15 +82,16 @@ class DrawnTensor(RecordedTensor):
             query: of weights of attention, whose attention to draw: the number of one query.
             over: what the model was shown, to lay each tile over it: a picture of Pillow, or a
                 tensor of one or three channels, (C, H, W) or (N, C, H, W), in any range.
-            words: one for each position of a text: at the columns of each tile, and of weights
-                of attention at its rows as well.
+            words: one for each position of a text: at the columns of each tile, and at its
+                rows as well where there are as many, as in the attention of a text to itself.
 
         Raises:
             UnsupportedTensor: the map has no axes to draw, or no values.
             CaptureError: the layout does not fit, or more than one would.
             IndexError: there is no such sample, channel or query.
             PictureTooLarge: the picture has too many pixels.
-            ValueError: an option is none.
+            TypeError: `over` is no picture and no tensor.
+            ValueError: an option is none, or does not fit the map or another one.
         """
         planes = self.planes(sample, layout, query)
         shown = _shown(over, sample)
@@ -272,9 +273,16 @@ def _shown(
     over: Image.Image | torch.Tensor | npt.NDArray[Any] | None, sample: int
 ) -> Image.Image | None:
     """Return what a model was shown as a picture: of a batch, the sample, or its only one."""
+    if over is None or isinstance(over, Image.Image):
+        return over
     if isinstance(over, torch.Tensor):
         over = over.detach().cpu().float().numpy()
-    return looks.backdrop(over, sample) if isinstance(over, np.ndarray) else over
+    if not isinstance(over, np.ndarray):
+        raise TypeError(
+            f"over= is a picture of Pillow or a tensor, not a {type(over).__name__}; "
+            "PIL.Image.open(path) opens a file"
+        )
+    return looks.backdrop(over, sample)
 
 
 def _drawable(one: RecordedTensor) -> npt.NDArray[Any]:

@@ -50,9 +50,9 @@ def sketch(tensor: torch.Tensor) -> Sketch:
     pseudo-random sign into bucket i mod 61. The sums are linear: the difference of two sketches is
     the sketch of the difference, and its length estimates the length of that.
 
-    Neither strides nor the number of threads show, but for the last of the RMS's 16 digits. Values
-    of ±the largest number of the dtype, with which attention masks are filled, are taken as ±Inf.
-    Modes that watch torch's functions do not see this one.
+    Neither strides nor the number of threads show in the integers; threads may in the last digits
+    of the RMS. Values of ±the largest number of the dtype, with which attention masks are filled,
+    are taken as ±Inf. Modes that watch torch's functions do not see this one.
 
     Args:
         tensor: Of a floating or complex dtype; of any shape, strides and device.

@@ -585,14 +585,14 @@ def test_the_newest_recordings_are_kept(tmp_path):
 
 
 def test_paths_in_arguments_are_turned_to_the_tree():
-    border = Border(Path("/work/net"), Path("/made/net"))
+    border = Border(Path("/code/net"), Path("/made/net"))
     turned = {
-        "/work/net": "/made/net",
-        "--rootdir=/work/net": "--rootdir=/made/net",
-        "/work/net/tests/test_it.py::test_it[/work/net]": (
-            "/made/net/tests/test_it.py::test_it[/work/net]"
+        "/code/net": "/made/net",
+        "--rootdir=/code/net": "--rootdir=/made/net",
+        "/code/net/tests/test_it.py::test_it[/code/net]": (
+            "/made/net/tests/test_it.py::test_it[/code/net]"
         ),
-        "/work/network/tests": "/work/network/tests",
+        "/code/network/tests": "/code/network/tests",
         "-k": "-k",
         "tests": "tests",
     }
@@ -610,7 +610,7 @@ def test_arguments_from_outside_the_repository_become_absolute(tmp_path):
 
 TEST = SimpleNamespace(
     nodeid="test_it.py::test_it",
-    filepath="/work/test_it.py",
+    filepath="/code/test_it.py",
     basename="test_it",
     snapshot_name="test_it",
     nodename="test_it",

@@ -43,8 +43,8 @@ def test_each_tile_is_as_large_as_a_picture_and_has_the_shape_of_the_map():
     assert maps(1, 1, 7, 14).image(over=wide).size == (224, 112)
     assert maps(1, 1, 300, 300).image(over=wide).size == (300, 300)
     numbered, plain = (maps(1, 2, 14, 14).image(over=wide, numbers=on).size for on in (True, False))
-    assert numbered[0] == plain[0] == 224 or numbered[1] > plain[1]
-    assert numbered != plain
+    assert numbered == (224 + 6 + 224, 14 + 224)
+    assert plain == (224 + 6 + 224, 224)
 
 
 def test_the_picture_is_the_sample_that_is_drawn_from_its_darkest_to_its_lightest():
@@ -144,8 +144,19 @@ def test_what_one_word_looks_at_is_a_table_of_heads():
 
 
 def test_two_heads_have_their_words_each():
-    one, two = (attention(heads=count).image(words=WORDS) for count in (1, 2))
-    assert two.width >= 2 * one.width or two.height >= 2 * one.height
+    one, two = (attention(heads=count).image(words=WORDS, numbers=False) for count in (1, 2))
+    assert two.size == (2 * one.width + 6, one.height)
+    left, right = two.crop((0, 0, *one.size)), two.crop((one.width + 6, 0, *two.size))
+    labels = slice(0, one.height - 4 * 14)
+    assert np.array_equal(pixels(left)[labels], pixels(right)[labels])
+    assert attention(heads=2).image(words=WORDS).height == 14 + one.height
+
+
+def test_rows_of_a_table_are_numbered_unless_told():
+    with_numbers, without = (
+        attention(heads=3).image(query=0, words=WORDS, numbers=on) for on in (True, False)
+    )
+    assert without.width < with_numbers.width
 
 
 def test_keys_of_another_sequence_leave_the_rows_alone():
@@ -183,6 +194,20 @@ def test_a_file_takes_them_as_well(tmp_path):
     path = attention().save(tmp_path / "heads.png", words=WORDS)
     with Image.open(path) as image:
         assert image.size == attention().image(words=WORDS).size
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_is_not_finite_in_a_photo_is_as_zero():
+    photo = np.array([[[np.inf, -np.inf], [np.nan, 1.0]]])
+    assert np.asarray(looks.backdrop(photo)).tolist() == [[0, 0], [0, 255]]
+
+
+def test_a_path_is_no_picture():
+    with pytest.raises(TypeError) as caught:
+        maps(1, 1, 2, 2).image(over="photo.png")
+    assert text(caught) == [
+        "over= is a picture of Pillow or a tensor, not a str; PIL.Image.open(path) opens a file"
+    ]
 
 
 def test_an_empty_backdrop_is_black():

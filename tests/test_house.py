@@ -227,8 +227,8 @@ ROOMS = {
         *FOUNDATION,
     },
     "pictures": {
-        "numpy",
-        "torch",
+        "PIL",
+        *NUMBERS,
         "values",
         "looks",
         "keeping",

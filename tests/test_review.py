@@ -1,6 +1,7 @@
 """Deciding what waits for review: the console script, and what it writes."""
 
 import io
+import itertools
 import json
 import os
 import shutil
@@ -418,23 +419,39 @@ def test_an_interrupted_walk_decides_nothing(waiting, monkeypatch, capsys):
     assert len(waiting.left()) == 2
 
 
-@pytest.mark.parametrize("command", ["accept", "reject", "list", "report"])
-def test_an_interrupt_is_no_traceback_and_what_was_done_stays(
+@pytest.mark.parametrize("json_too", [[], ["--json"]])
+@pytest.mark.parametrize("command", ["accept", "reject"])
+def test_what_was_decided_before_an_interrupt_is_told_and_stays(
+    command, json_too, waiting, monkeypatch, capsys
+):
+    done = getattr(cli.deciding, command)
+    calls = itertools.count()
+
+    def interrupted(*args, **options):
+        if next(calls):
+            raise KeyboardInterrupt
+        done(*args, **options)
+
+    monkeypatch.setattr(cli.deciding, command, interrupted)
+    assert cli.main([command, *json_too]) == cli.LEFT
+    said = capsys.readouterr()
+    assert said.err == "Interrupted; pytest-featuremaps list shows what is left.\n"
+    assert said.out.count(f"{command}ed") == 1
+    assert len(waiting.left()) == 1
+
+
+@pytest.mark.parametrize("command", ["list", "report"])
+def test_an_interrupt_of_what_decides_nothing_is_no_traceback(
     command, waiting, monkeypatch, capsys
 ):
-    def interrupted(*_, **__):
+    def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.deciding, "accept", interrupted)
-    monkeypatch.setattr(cli.deciding, "reject", interrupted)
     monkeypatch.setattr(cli.telling, "listed", interrupted)
     monkeypatch.setattr(cli.page, "render", interrupted)
     assert cli.main([command]) == cli.LEFT
-    assert capsys.readouterr().err == (
-        "Interrupted: what was decided before stays so; "
-        "pytest-featuremaps list shows what is left.\n"
-    )
-    assert waiting.path().read_bytes() == BEFORE
+    assert capsys.readouterr().err == "Interrupted; pytest-featuremaps list shows what is left.\n"
+    assert len(waiting.left()) == 2
 
 
 # --- the decisions of the page --------------------------------------------------------------------

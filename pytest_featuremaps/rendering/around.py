@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pytest_featuremaps.rendering.colours import PAPER
+from pytest_featuremaps.rendering.colours import PAPER, SOFT_INK
 from pytest_featuremaps.rendering.mosaic import MARKS_FROM, check_scale, enlarged, grid, indexed
-from pytest_featuremaps.rendering.pages import SOFT_INK
 from pytest_featuremaps.rendering.png import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -72,27 +71,34 @@ def _blended(tile: Tiles, palette: bytes, grey: Image.Image, scale: int) -> Imag
 
 
 def between_words(
-    mosaic: Mosaic, palette: bytes, words: Sequence[str], scale: int | None = None
+    mosaic: Mosaic,
+    palette: bytes,
+    words: Sequence[str],
+    scale: int | None = None,
+    *,
+    numbers: bool = True,
 ) -> Image.Image:
     """Return an RGB image of tiles with words at their columns, and at as many rows.
 
-    Tiles of one row are the rows of one table, numbered.
+    Tiles of one row are the rows of one table.
 
     Args:
         mosaic: What to show, as wide as there are words.
         palette: The colours of its indices.
         words: One for each column.
         scale: Pixels per value. None leaves room for the words.
+        numbers: Whether tiles are numbered, where there are several.
     """
     scale = _CELL if scale is None else scale
     count, height, width = mosaic.tiles.shape
     check_scale(scale, width * scale, count * height * scale)
+    shown = mosaic.channels if numbers else ()
     if height == 1:
-        rows: Sequence[str] = [str(one) for one in mosaic.channels]
+        rows = [str(one) for one in shown]
         return _labelled(mosaic.tiles[:, 0], palette, rows, words, scale)
-    rows = words if height == width else ()
-    tables = [_labelled(tile, palette, rows, words, scale) for tile in mosaic.tiles]
-    return _arranged(tables, mosaic.channels)
+    beside = words if height == width else ()
+    tables = [_labelled(tile, palette, beside, words, scale) for tile in mosaic.tiles]
+    return _arranged(tables, shown)
 
 
 def _labelled(

@@ -20,7 +20,7 @@ from pytest_featuremaps.rendering.mosaic import (
 Colours: TypeAlias = Literal["grey", "ramp", "diverging"]
 """`"ramp"` runs from dark purple over teal to yellow, `"diverging"` from blue over white to red."""
 
-PAPER, INK = (255, 255, 255), (36, 41, 47)
+PAPER, INK, SOFT_INK = (255, 255, 255), (36, 41, 47), (101, 109, 118)
 
 # Neither ramp has a grey.
 _SHOWN_MARKS = {**MARK_COLOURS, DEAD: (128, 132, 138), GUTTER: (200, 204, 209)}

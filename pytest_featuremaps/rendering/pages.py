@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pytest_featuremaps.rendering.colours import INK, PAPER
+from pytest_featuremaps.rendering.colours import INK, PAPER, SOFT_INK
 from pytest_featuremaps.rendering.mosaic import (
     DEAD,
     GUTTER,
@@ -36,7 +36,6 @@ _MARKS = {
     PLUS_INF: "+Inf",
     MINUS_INF: "-Inf",
 }
-SOFT_INK = (101, 109, 118)
 _LONGEST = 768
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from pytest_featuremaps.rendering.colours import INK, PAPER, SOFT_INK
 from pytest_featuremaps.rendering.mosaic import (
     DEAD,
     GUTTER,
@@ -37,7 +38,7 @@ _Colour = tuple[int, int, int]
 
 _CALM, _FURTHEST, _OTHER_MARK = 120, 120, 250
 _UP, _DOWN, _MARK_CHANGED, _LINES = (178, 16, 40), (16, 84, 176), (122, 62, 200), (208, 215, 222)
-_PAPER, _BLANK, _INK, _SOFT_INK = (255, 255, 255), (246, 248, 250), (36, 41, 47), (101, 109, 118)
+_BLANK = 246, 248, 250
 _FRAME = (255, 160, 0)
 _MARGIN, _HEADING, _LEGEND_LINE = 16, 44, 20
 
@@ -158,20 +159,20 @@ def _page(
     bottom = _MARGIN + _HEADING + max(panel.height for panel in panels) + _MARGIN
     lines = places[-1][1] + 1 if places else 0
     page = Image.new(
-        "RGB", (width, bottom + lines * _LEGEND_LINE + (_MARGIN if lines else 0)), _PAPER
+        "RGB", (width, bottom + lines * _LEGEND_LINE + (_MARGIN if lines else 0)), PAPER
     )
     pen = ImageDraw.Draw(page)
 
     left = _MARGIN
     for panel, (title, note), column in zip(panels, captions, widths, strict=True):
-        pen.text((left, _MARGIN - 4), title, fill=_INK, font=title_font)
-        pen.text((left, _MARGIN + 18), note, fill=_SOFT_INK, font=note_font)
+        pen.text((left, _MARGIN - 4), title, fill=INK, font=title_font)
+        pen.text((left, _MARGIN + 18), note, fill=SOFT_INK, font=note_font)
         page.paste(panel, (left, _MARGIN + _HEADING))
         left += column + _MARGIN
     for (swatch, text), (left, line) in zip(legend, places, strict=True):
         top = bottom + line * _LEGEND_LINE
         pen.rectangle((left, top, left + 11, top + 11), fill=swatch)
-        pen.text((left + 17, top - 1), text, fill=_SOFT_INK, font=note_font)
+        pen.text((left + 17, top - 1), text, fill=SOFT_INK, font=note_font)
     return page
 
 
