@@ -2,7 +2,7 @@
 
 The first is a page of the third network's convolutions, from edges to parts of a face. The
 second is all 32 channels of the first network's last layer as colours: what it tells apart. The
-third lays three of them over the photo.
+third lays four of them over the photo.
 """
 
 import sys
@@ -32,7 +32,7 @@ def main():
     with capture(pnet, "prelu3") as maps:
         pnet(photo)
     maps["prelu3"].save(COLOURS, colours="pca", scale=2)
-    maps["prelu3"].image(over=photo, channels=[3, 4, 5]).save(OVER, optimize=True)
+    maps["prelu3"].image(over=photo, channels=[1, 3, 4, 5]).save(OVER, optimize=True)
     print(SHEET, COLOURS, OVER, sep="\n")
 
 
