@@ -165,7 +165,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_load_initial_conftests() -> None:
     """In a run at another revision, keep the checkout's modules out from the very start."""
     if ORDERS in os.environ:
-        from pytest_featuremaps import orders
+        from pytest_featuremaps.against import orders
 
         orders.stand_guard(orders.read())
 
@@ -373,14 +373,14 @@ def _look_at_revisions(config: pytest.Config) -> None:
     """Let comparisons be recorded, or made with what was recorded at another revision."""
     name = config.getoption(AGAINST)
     if ORDERS in os.environ:
-        from pytest_featuremaps import orders
-        from pytest_featuremaps.at_revision import Visitor
+        from pytest_featuremaps.against import orders
+        from pytest_featuremaps.against.visiting import Visitor
 
         visitor = Visitor(orders.read())
         config.stash[_STORE] = visitor.store
         config.pluginmanager.register(visitor, "featuremaps-visitor")
     elif name is not None:
-        from pytest_featuremaps.with_revision import begin
+        from pytest_featuremaps.against.comparing import begin
 
         config.stash[_STORE] = begin(config, name, reviewing.output_of(config)).store
 

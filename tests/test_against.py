@@ -14,25 +14,25 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from repositories import Repository
 
-from pytest_featuremaps import (
-    against,
-    at_revision,
-    invocation,
+from pytest_featuremaps import invocation
+from pytest_featuremaps.against import (
+    comparing,
     orders,
-    recorded,
     revision,
+    running,
     steadiness,
-    with_revision,
+    stores,
+    visiting,
 )
+from pytest_featuremaps.against.provenance import Border
+from pytest_featuremaps.against.references import Recording, References
+from pytest_featuremaps.against.testcode import Rule
 from pytest_featuremaps.errors import BaselineError
 from pytest_featuremaps.extensions import Options, TableExtension
-from pytest_featuremaps.provenance import Border
-from pytest_featuremaps.references import Recording, References
 from pytest_featuremaps.tables import Table
-from pytest_featuremaps.testcode import Rule
 
 # A run inside a run would load them anew otherwise.
-PRELOADED = against, at_revision, recorded, steadiness, with_revision
+PRELOADED = comparing, running, steadiness, stores, visiting
 
 NET = """
 import torch
@@ -206,10 +206,10 @@ def test_the_same_code_passes_and_is_recorded_once(project):
     # Whoever changes a module that the run loaded, or a test, has them recorded anew.
     (folder,) = (project.path / ".featuremaps/against/recordings").iterdir()
     record = json.loads((folder / "recording.json").read_text())
-    assert against.reusable(folder)
+    assert running.reusable(folder)
     record["stamps"][__file__] = [1, 2]
     (folder / "recording.json").write_text(json.dumps(record))
-    assert against.reusable(folder) is None
+    assert running.reusable(folder) is None
     assert (project.path / ".featuremaps/.gitignore").read_text() == "*\n"
 
 
@@ -276,9 +276,9 @@ def test_chance_is_told_from_a_change(make):
 
 def test_a_second_recording_without_the_comparison_proves_nothing(project, monkeypatch):
     project.change("net.py", "return self.conv2(self", "return self.conv2(2 * self")
-    run = against.run
+    run = running.run
     monkeypatch.setattr(
-        against, "run", lambda visit, folder, only=None: run(visit, folder, only and ["no test"])
+        running, "run", lambda visit, folder, only=None: run(visit, folder, only and ["no test"])
     )
     result = project.run("-k", "table")
     result.assert_outcomes(failed=1)
@@ -531,7 +531,7 @@ def visit(project, **others):
         "tests": ["conftest.py", "test_it.py"],
         "rule": Rule(["test_*.py"], [], PurePosixPath()),
     }
-    return against.Visit(**facts | others)
+    return running.Visit(**facts | others)
 
 
 def test_a_recording_depends_on_revision_tests_arguments_and_environment(project, monkeypatch):
@@ -553,8 +553,8 @@ def test_a_recording_depends_on_revision_tests_arguments_and_environment(project
 
 def judged(project, comparisons, sources):
     recording = Recording(1.0, comparisons, sources=sources)
-    with pytest.raises(against.AgainstError) as caught:
-        against._judge(visit(project), recording)
+    with pytest.raises(running.AgainstError) as caught:
+        running._judge(visit(project), recording)
     return str(caught.value)
 
 
@@ -580,7 +580,7 @@ def test_the_newest_recordings_are_kept(tmp_path):
     for number in range(12):
         (tmp_path / str(number)).mkdir()
         os.utime(tmp_path / str(number), (number, number))
-    against._forget(tmp_path)
+    running._forget(tmp_path)
     assert sorted(int(path.name) for path in tmp_path.iterdir()) == list(range(4, 12))
 
 
@@ -596,12 +596,12 @@ def test_paths_in_arguments_are_turned_to_the_tree():
         "-k": "-k",
         "tests": "tests",
     }
-    assert {one: against._mapped(border, one) for one in turned} == turned
+    assert {one: running._mapped(border, one) for one in turned} == turned
 
 
 def test_arguments_from_outside_the_repository_become_absolute(tmp_path):
     (tmp_path / "tests").mkdir()
-    place = with_revision._absolute
+    place = comparing._absolute
     assert place(tmp_path, "tests") == f"{tmp_path}/tests"
     assert place(tmp_path, "tests::test_it") == f"{tmp_path}/tests::test_it"
     assert place(tmp_path, "--tests") == "--tests"
@@ -617,8 +617,8 @@ TEST = SimpleNamespace(
 )
 
 
-def comparing(tmp_path, recording):
-    return recorded.Recorded(
+def compared_with(tmp_path, recording):
+    return stores.Recorded(
         references=References(tmp_path),
         recording=recording,
         location=TEST,
@@ -629,7 +629,7 @@ def comparing(tmp_path, recording):
 
 
 def test_a_reference_that_another_process_took_away_is_an_error(tmp_path):
-    one = comparing(tmp_path, Recording(1.0, [[TEST.nodeid, "test_it.jsonl"]]))
+    one = compared_with(tmp_path, Recording(1.0, [[TEST.nodeid, "test_it.jsonl"]]))
     with pytest.raises(BaselineError) as caught:
         one.compare(TableExtension, Table({}, ()), "", Options())
     assert str(caught.value) == "The reference of test_it.jsonl is gone: run the test again."
@@ -641,7 +641,7 @@ def test_an_installed_copy_that_is_not_the_checkouts_is_an_error(tmp_path, monke
     made = ModuleType("made_pkg")
     made.__file__ = __file__
     monkeypatch.setitem(sys.modules, "made_pkg", made)
-    one = comparing(tmp_path, Recording(1.0, [], sources={"made_pkg": "src/made_pkg.py"}))
+    one = compared_with(tmp_path, Recording(1.0, [], sources={"made_pkg": "src/made_pkg.py"}))
     with pytest.raises(BaselineError) as caught:
         one.compare(TableExtension, Table({}, ()), "", Options())
     assert str(caught.value) == (
@@ -653,9 +653,9 @@ def test_an_installed_copy_that_is_not_the_checkouts_is_an_error(tmp_path, monke
 
 def test_why_there_is_no_reference_is_told_by_what_holds_the_test(tmp_path):
     reasons = {"test_it.py": "of the file", "test_it.py::test_it": "of the test", "test_it": "?"}
-    assert comparing(tmp_path, Recording(1.0, [], reasons))._why() == "of the test"
+    assert compared_with(tmp_path, Recording(1.0, [], reasons))._why() == "of the test"
     del reasons["test_it.py::test_it"]
-    assert comparing(tmp_path, Recording(1.0, [], reasons))._why() == "of the file"
+    assert compared_with(tmp_path, Recording(1.0, [], reasons))._why() == "of the file"
 
 
 def test_a_recording_that_cannot_be_read_is_none(tmp_path):
@@ -663,4 +663,4 @@ def test_a_recording_that_cannot_be_read_is_none(tmp_path):
     (tmp_path / "recording.json").write_text('{"seconds": 1.0, "unknown": 2}')
     assert References(tmp_path).recording() is None
     with pytest.raises(LookupError, match="is gone, or not complete"):
-        _ = with_revision.Told(str(tmp_path), "main", ".").recording
+        _ = comparing.Told(str(tmp_path), "main", ".").recording

@@ -12,7 +12,7 @@ FOUNDATION = {"errors", "wording", "filenames", "writing"}
 NUMBERS = {"numpy", "torch"}
 
 # Each room, from the top floor down: the rooms and the libraries it may import. A room on
-# the ground floor knows the foundation only.
+# the ground floor knows the foundation only. A package is one room, or drawn room by room.
 ROOMS = {
     "__init__": {
         "recording",
@@ -42,9 +42,9 @@ ROOMS = {
         "recapping",
         "invocation",
         "tolerances",
-        "at_revision",
-        "with_revision",
-        "orders",
+        "against.comparing",
+        "against.visiting",
+        "against.orders",
         *FOUNDATION,
     },
     "cleaning": {"pytest"},
@@ -64,34 +64,48 @@ ROOMS = {
         "tables",
         "rendering",
     },
-    "at_revision": {"pytest", "recorded", "orders", "references", "provenance"},
-    "with_revision": {
+    "against.comparing": {
         "pytest",
         "invocation",
-        "recorded",
-        "steadiness",
-        "against",
-        "revision",
-        "testcode",
-        "references",
+        "against.stores",
+        "against.steadiness",
+        "against.running",
+        "against.revision",
+        "against.testcode",
+        "against.references",
         *FOUNDATION,
     },
-    "recorded": {"pytest", "syrupy", "extensions", "references", "provenance", *FOUNDATION},
-    "steadiness": {"baseline", "rendering", "tables", "references"},
-    "against": {
+    "against.visiting": {
+        "pytest",
+        "against.stores",
+        "against.orders",
+        "against.references",
+        "against.provenance",
+    },
+    "against.stores": {
+        "pytest",
+        "syrupy",
+        "extensions",
+        "against.references",
+        "against.provenance",
+        *FOUNDATION,
+    },
+    "against.steadiness": {"baseline", "rendering", "tables", "against.references"},
+    "against.running": {
         "rerun",
-        "orders",
-        "revision",
-        "testcode",
-        "references",
-        "provenance",
+        "against.orders",
+        "against.revision",
+        "against.testcode",
+        "against.references",
+        "against.provenance",
         "invocation",
     },
-    "orders": {"provenance", "invocation"},
-    "revision": set(),
-    "testcode": set(),
-    "references": {*FOUNDATION},
-    "provenance": set(),
+    "against.orders": {"against.provenance", "invocation"},
+    "against.revision": set(),
+    "against.testcode": set(),
+    "against.references": {*FOUNDATION},
+    "against.provenance": set(),
+    "against.__init__": set(),
     "invocation": {"pytest"},
     "snapshots": {
         "syrupy",
@@ -288,8 +302,13 @@ TYPES_ONLY = {"pictures": {"PIL"}, "maps": {"PIL"}}
 
 def rooms():
     for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(PACKAGE).with_suffix("").parts
-        yield (parts[0], path)
+        yield room_of(path.relative_to(PACKAGE).with_suffix("").parts), path
+
+
+def room_of(parts):
+    """The room of a module, or of a name in it."""
+    inside = ".".join(parts[:2])
+    return inside if inside in ROOMS else parts[0]
 
 
 def imports(path):
@@ -299,14 +318,11 @@ def imports(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            if node.module == "pytest_featuremaps":
-                found |= {f"pytest_featuremaps.{alias.name}" for alias in node.names}
-            else:
-                found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
     for name in found:
         first, *rest = name.split(".")
         if first == "pytest_featuremaps":
-            yield rest[0]
+            yield room_of(rest)
         elif first not in sys.stdlib_module_names:
             yield first
 

@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from pytest_featuremaps.provenance import Border, Guard, Stray, foreign, is_own, strays
-from pytest_featuremaps.testcode import Rule
+from pytest_featuremaps.against.provenance import Border, Guard, Stray, foreign, is_own, strays
+from pytest_featuremaps.against.testcode import Rule
 
 COLLECTED = ["test_*.py", "*_test.py"]
 

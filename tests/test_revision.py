@@ -5,8 +5,8 @@ import subprocess
 import pytest
 from repositories import Repository
 
-from pytest_featuremaps import revision
-from pytest_featuremaps.revision import GitError
+from pytest_featuremaps.against import revision
+from pytest_featuremaps.against.revision import GitError
 
 
 @pytest.fixture

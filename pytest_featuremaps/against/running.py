@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from pytest_featuremaps import rerun
+from pytest_featuremaps.against.orders import Orders
+from pytest_featuremaps.against.provenance import Border, Stray
+from pytest_featuremaps.against.references import Recording, References
+from pytest_featuremaps.against.revision import Repository, Revision
+from pytest_featuremaps.against.testcode import Rule
 from pytest_featuremaps.invocation import ORDERS
-from pytest_featuremaps.orders import Orders
-from pytest_featuremaps.provenance import Border, Stray
-from pytest_featuremaps.references import Recording, References
-from pytest_featuremaps.revision import Repository, Revision
-from pytest_featuremaps.testcode import Rule
 
 _PASSED_OR_FAILED: Final = (0, 1, 5)
 _LINES: Final = 12  # of the output of a run that broke down

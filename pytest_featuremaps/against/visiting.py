@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from pytest_featuremaps.orders import Orders
-from pytest_featuremaps.provenance import loaded, strays
-from pytest_featuremaps.references import References
+from pytest_featuremaps.against.orders import Orders
+from pytest_featuremaps.against.provenance import loaded, strays
+from pytest_featuremaps.against.references import References
 
 if TYPE_CHECKING:
-    from pytest_featuremaps.recorded import Recorder
+    from pytest_featuremaps.against.stores import Recorder
 
 
 SNAPSHOT: Final = "feature_snapshot"
@@ -34,7 +34,7 @@ class Visitor:
 
     def store(self, item: pytest.Item) -> Recorder:
         """Return what keeps the comparisons of a test."""
-        from pytest_featuremaps.recorded import Recorder, location_of
+        from pytest_featuremaps.against.stores import Recorder, location_of
 
         return Recorder(self.references, location_of(item))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from pytest_featuremaps import baseline, rendering, tables
-from pytest_featuremaps.references import References
+from pytest_featuremaps.against.references import References
 
 
 def unsteady(first: References, second: References, tests: Collection[str]) -> dict[str, str]:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from syrupy.location import PyTestLocation
 
+from pytest_featuremaps.against.provenance import foreign
+from pytest_featuremaps.against.references import Recording, References
 from pytest_featuremaps.errors import BaselineError
 from pytest_featuremaps.extensions import Extension, Options, Verdict, as_bytes
-from pytest_featuremaps.provenance import foreign
-from pytest_featuremaps.references import Recording, References
 
 
 class _WithoutBaselines:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from pytest_featuremaps import against, revision, writing
+from pytest_featuremaps import writing
+from pytest_featuremaps.against import revision, running
+from pytest_featuremaps.against.references import Recording, References
+from pytest_featuremaps.against.testcode import Rule
 from pytest_featuremaps.invocation import TEST_FILES
-from pytest_featuremaps.references import Recording, References
-from pytest_featuremaps.testcode import Rule
 
 if TYPE_CHECKING:
-    from pytest_featuremaps.recorded import Recorded
+    from pytest_featuremaps.against.stores import Recorded
 
 MISSING: Final = "feature reference"
 """The property of a report that says why a comparison has no reference."""
@@ -58,7 +59,7 @@ class Told:
 
     def store(self, item: pytest.Item) -> Recorded:
         """Return what a test's comparisons are made with."""
-        from pytest_featuremaps.recorded import Recorded, location_of
+        from pytest_featuremaps.against.stores import Recorded, location_of
 
         def miss(reason: str) -> None:
             told = (MISSING, f"no reference at {self.revision}, because {reason}")
@@ -109,7 +110,7 @@ def begin(config: pytest.Config, name: str, output: Path) -> Told:
 class Comparing:
     """Has the selected tests recorded at another revision before the first one runs here."""
 
-    def __init__(self, visit: against.Visit, told: Told) -> None:
+    def __init__(self, visit: running.Visit, told: Told) -> None:
         self._visit = visit
         self._told = told
         self._how = ""
@@ -130,14 +131,14 @@ class Comparing:
         if session.testsfailed or any(config.getoption(name, default=False) for name in _NO_RUN):
             return
         folder = Path(self._told.folder)
-        recording = against.reusable(folder)
+        recording = running.reusable(folder)
         if recording:
             self._how = f"recorded earlier, in {recording.seconds:.1f} s"
             return
         _say(config, f"recording the references at {self._told.revision} ...")
         with _usage_errors(self._visit.revision.name):
             writing.keep_out_of_git(folder.parents[2])
-            recording = against.record(self._visit, folder)
+            recording = running.record(self._visit, folder)
         self._how = f"recorded in {recording.seconds:.1f} s"
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -155,7 +156,7 @@ class Comparing:
         """Have failed tests recorded a second time: what differs then as well is chance."""
         if exitstatus != pytest.ExitCode.TESTS_FAILED or not self._failed:
             return
-        from pytest_featuremaps.steadiness import unsteady
+        from pytest_featuremaps.against.steadiness import unsteady
 
         tests = list(self._failed)[:_TWICE]
         of_all = f" of {len(self._failed)}" if len(self._failed) > _TWICE else ""
@@ -170,8 +171,8 @@ class Comparing:
         if missing:
             _say(session.config, f"recording {number} at {where} once more ...")
             try:
-                seconds = against.run(self._visit, again.folder, only=missing).seconds
-            except (against.AgainstError, revision.GitError, KeyboardInterrupt) as error:
+                seconds = running.run(self._visit, again.folder, only=missing).seconds
+            except (running.AgainstError, revision.GitError, KeyboardInterrupt) as error:
                 why = str(error) or "it was interrupted"
                 self._twice = [f"{number} could not be recorded a second time: {why}"]
                 return
@@ -209,7 +210,7 @@ class Comparing:
             tell(f"{path} has changed, but counts as test code: it is the same on both sides")
 
 
-def _visit(config: pytest.Config, name: str) -> against.Visit:
+def _visit(config: pytest.Config, name: str) -> running.Visit:
     """Plan the run at a revision.
 
     Raises:
@@ -229,7 +230,7 @@ def _visit(config: pytest.Config, name: str) -> against.Visit:
     if not directory.is_relative_to(top):
         arguments = [_absolute(directory, one) for one in arguments]
         directory = root
-    return against.Visit(
+    return running.Visit(
         repository=repository,
         revision=repository.revision(name),
         root=root,
@@ -264,7 +265,7 @@ def _absolute(directory: Path, argument: str) -> str:
 def _usage_errors(name: str) -> Iterator[None]:
     try:
         yield
-    except (against.AgainstError, revision.GitError) as error:
+    except (running.AgainstError, revision.GitError) as error:
         raise pytest.UsageError(f"--featuremaps-against={name}: {error}") from None
 
 

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_featuremaps.against.provenance import Border, Guard
 from pytest_featuremaps.invocation import ORDERS
-from pytest_featuremaps.provenance import Border, Guard
 
 
 @dataclass(frozen=True)
