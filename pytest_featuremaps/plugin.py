@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_featuremaps import reviewing
+from pytest_featuremaps import comparisons, reporting, reviewing
 from pytest_featuremaps.invocation import (
     AGAINST,
     ORDERS,
     TEST_FILES,
     TOLERANCE,
-    accept_command,
     run_tolerance,
 )
 from pytest_featuremaps.marks import (
@@ -36,23 +34,13 @@ from pytest_featuremaps.marks import (
     order_fixtures,
     unrequested,
 )
-from pytest_featuremaps.wording import plain
 
 if TYPE_CHECKING:
     from pytest_featuremaps.extensions import Verdict
     from pytest_featuremaps.recording import Recording
-    from pytest_featuremaps.snapshots import Claims, FeatureSnapshot, Run, Store
-
-# A report holds the numbers of this many maps: taking and sending them costs time.
-_MOST_MAPS = 50
+    from pytest_featuremaps.snapshots import FeatureSnapshot
 
 _CAPTURING = pytest.StashKey[Capturing]()
-_FILES: pytest.StashKey[dict[str, tuple[str, str]]] = pytest.StashKey()
-_ALIKE: pytest.StashKey[dict[str, set[str]]] = pytest.StashKey()
-_CLAIMED: pytest.StashKey[Claims] = pytest.StashKey()
-_FAILURES: pytest.StashKey[list[Verdict]] = pytest.StashKey()
-_AGREEMENTS: pytest.StashKey[list[str]] = pytest.StashKey()
-_STORE: pytest.StashKey[Callable[[pytest.Item], Store]] = pytest.StashKey()
 
 
 @pytest.fixture
@@ -99,25 +87,7 @@ def feature_snapshot(request: pytest.FixtureRequest) -> FeatureSnapshot:
         assert feature_maps == feature_snapshot
         assert feature_maps["small_model.conv2"] == feature_snapshot
     """
-    from pytest_featuremaps.rehearsing import rehearsal_of
-    from pytest_featuremaps.snapshots import Claims, FeatureSnapshot, Run
-
-    _check_case(request.node)
-    files = request.config.stash.setdefault(_FILES, {})
-    claims = Claims(files, request.node.nodeid)
-    tolerance, source = run_tolerance(request.config)
-    run = Run(
-        accept=accept_command(request.config, request.node.nodeid),
-        updates=request.config.getoption("update_snapshots", default=False),
-        tolerance=tolerance,
-        source=source,
-        rehearsal=rehearsal_of(request.config),
-    )
-    baseline = FeatureSnapshot(_store(request, run), claims, run)
-    request.node.stash[_CLAIMED] = claims
-    request.node.stash[_FAILURES] = baseline.failures
-    request.node.stash[_AGREEMENTS] = baseline.agreements
-    return baseline
+    return comparisons.snapshot_of(request)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -176,7 +146,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARK_HELP)
     reviewing.check_options(config)
     _check_tolerance(config)
-    _look_at_revisions(config)
+    comparisons.look_at_revisions(config)
     if config.getoption("featuremaps_noise"):
         from pytest_featuremaps.rehearsing import rehearse
 
@@ -196,16 +166,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         files = {item.nodeid.partition("::")[0] for item in items}
         tests = {item.nodeid for item in items if SNAPSHOT in fixture_names(item)}
         reviewing.sweep(config, files, tests)
-    # syrupy has no part in a comparison with a revision.
-    marks = config.getini("markers") if _STORE not in config.stash else []
-    if any(line.startswith("syrupy_snapshot") for line in marks):
-        for item in items:
-            if SNAPSHOT in fixture_names(item):
-                item.add_marker("syrupy_snapshot")
-    # Here, because a worker of xdist collects all tests, but runs only some of them.
-    alike = config.stash.setdefault(_ALIKE, {})
-    for item in items:
-        alike.setdefault(item.nodeid.casefold(), set()).add(item.nodeid)
+    comparisons.note_tests(config, items)
     if config.getoption("featuremaps_rehearse_into"):
         _deselect_without_baseline(config, items)
 
@@ -260,8 +221,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     capturing = pyfuncitem.stash.get(_CAPTURING, None)
     if capturing is not None:
         capturing.begin_body()
-    if _CLAIMED in pyfuncitem.stash:
-        pyfuncitem.stash[_CLAIMED].begin_body()
+    comparisons.begin_body(pyfuncitem)
     return (yield)
 
 
@@ -291,21 +251,15 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Attach what was captured to the report, and the whole story of each failed comparison."""
-    capturing = item.stash.get(_CAPTURING, None)
-    if capturing is not None and call.when == "call":
-        _write_properties(item, capturing.recording, measure=call.excinfo is not None)
+    capturing = item.stash.get(_CAPTURING, None) if call.when == "call" else None
+    if capturing is not None:
+        failed = call.excinfo is not None
+        reporting.write_properties(item, capturing.recording, measure=failed)
     report = yield
-    if capturing is not None and call.when == "call" and report.failed and capturing.recording:
-        report.sections.append(("feature maps", capturing.recording.summary(most=_MOST_MAPS)))
-    failures, agreements = item.stash.get(_FAILURES, []), item.stash.get(_AGREEMENTS, [])
-    if report.failed and failures:
-        _tell_failures(report, failures)
-    if _FAILURES in item.stash and not item.config.getoption("featuremaps_rehearse_into"):
-        reviewing.leave(item, report, failures, agreements)
-    agreements.clear()
-    if report.failed:
-        failures.clear()
-    _tell_comparisons(report)
+    if capturing is not None:
+        reporting.tell_maps(report, capturing.recording)
+    comparisons.settle(item, report)
+    reporting.tell_comparisons(report)
     return report
 
 
@@ -369,22 +323,6 @@ def _with_values() -> Generator[None, object, object]:
         return (yield)
 
 
-def _look_at_revisions(config: pytest.Config) -> None:
-    """Let comparisons be recorded, or made with what was recorded at another revision."""
-    name = config.getoption(AGAINST)
-    if ORDERS in os.environ:
-        from pytest_featuremaps.against import orders
-        from pytest_featuremaps.against.visiting import Visitor
-
-        visitor = Visitor(orders.read())
-        config.stash[_STORE] = visitor.store
-        config.pluginmanager.register(visitor, "featuremaps-visitor")
-    elif name is not None:
-        from pytest_featuremaps.against.comparing import begin
-
-        config.stash[_STORE] = begin(config, name, reviewing.output_of(config)).store
-
-
 def _capturing(item: pytest.Item) -> Capturing:
     if _CAPTURING not in item.stash:
         item.stash[_CAPTURING] = Capturing(item)
@@ -399,76 +337,3 @@ def _end(item: pytest.Item) -> None:
         del item.stash[_CAPTURING]
     if _CAPTURING in item.config.stash:
         del item.config.stash[_CAPTURING]
-
-
-def _write_properties(item: pytest.Item, recording: Recording, *, measure: bool) -> None:
-    """Make each map a property of the report; those of an earlier run of the test go."""
-    from pytest_featuremaps.summaries import PROPERTY, properties
-
-    kept = [one for one in item.user_properties if not one[0].startswith(PROPERTY)]
-    item.user_properties[:] = [
-        *kept,
-        *properties(recording, most=_MOST_MAPS, measure=measure),
-    ]
-
-
-def _tell_failures(report: pytest.TestReport, failures: list[Verdict]) -> None:
-    """Tell the whole story of each failed comparison, and in short for the end of the run."""
-    from pytest_featuremaps.recapping import attach
-
-    attach(report, failures)
-    for verdict in failures:
-        title = f"feature baseline {plain(verdict.title, None)}"
-        report.sections.append((title, "\n".join(verdict.story)))
-
-
-def _tell_comparisons(report: pytest.TestReport) -> None:
-    """Tell the whole story of what `compare()` found in a test that fails; then forget it."""
-    live = sys.modules.get("pytest_featuremaps.live")
-    if live is None:  # nobody compares
-        return
-    if report.failed:
-        sections = [("feature maps compared", str(comparison)) for comparison in live.FOUND]
-        report.sections.extend(sections)
-    if report.failed or report.when == "teardown":
-        live.FOUND.clear()
-
-
-def _check_case(item: pytest.Item) -> None:
-    """Refuse a test whose baselines would be another test's on a disk that ignores case."""
-    alike = item.config.stash[_ALIKE].get(item.nodeid.casefold(), set())
-    others = sorted(alike - {item.nodeid})
-    if others:
-        pytest.fail(
-            f"{item.nodeid} and {others[0]} differ in case only, so on some disks their baselines "
-            "would be the same file.\nGive one of the tests, or of its parameters, another name.",
-            pytrace=False,
-        )
-
-
-def _store(request: pytest.FixtureRequest, run: Run) -> Store:
-    """What this run compares with."""
-    make = request.config.stash.get(_STORE, None)
-    if make is not None:
-        return make(request.node)
-    from pytest_featuremaps.snapshots import Committed
-
-    return Committed(_syrupy_snapshot(request), run)
-
-
-def _syrupy_snapshot(request: pytest.FixtureRequest) -> Any:  # noqa: ANN401 - syrupy may be absent
-    found = "no plugin gives a fixture 'snapshot'"
-    try:
-        snapshot = request.getfixturevalue("snapshot")
-    except pytest.FixtureLookupError:
-        pass
-    else:
-        if type(snapshot).__module__.partition(".")[0] == "syrupy":
-            return snapshot
-        found = f"the fixture 'snapshot' is {type(snapshot).__module__}'s here"
-    return pytest.fail(
-        f"{SNAPSHOT} keeps its baselines with syrupy, and {found}.\n"
-        "Load syrupy: take `-p no:syrupy` away, or rename the other fixture. Everything but "
-        f"{SNAPSHOT} works without it.",
-        pytrace=False,
-    )

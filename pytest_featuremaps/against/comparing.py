@@ -16,14 +16,13 @@ from pytest_featuremaps.against import revision, running
 from pytest_featuremaps.against.references import Recording, References
 from pytest_featuremaps.against.testcode import Rule
 from pytest_featuremaps.invocation import TEST_FILES
+from pytest_featuremaps.reporting import FAILED
 
 if TYPE_CHECKING:
     from pytest_featuremaps.against.stores import Recorded
 
 MISSING: Final = "feature reference"
 """The property of a report that says why a comparison has no reference."""
-FAILED: Final = "feature baseline "
-"""How the title of a report's section with a failed comparison begins."""
 
 _INPUT: Final = "featuremaps_against"
 _TWICE: Final = 20  # failed tests are recorded a second time
