@@ -18,6 +18,9 @@ from pytest_featuremaps import invocation
 from pytest_featuremaps.against import (
     comparing,
     orders,
+    planning,
+    recordings,
+    refusals,
     revision,
     running,
     steadiness,
@@ -32,7 +35,7 @@ from pytest_featuremaps.extensions import Options, TableExtension
 from pytest_featuremaps.tables import Table
 
 # A run inside a run would load them anew otherwise.
-PRELOADED = comparing, running, steadiness, stores, visiting
+PRELOADED = comparing, steadiness, stores, visiting
 
 NET = """
 import torch
@@ -206,10 +209,10 @@ def test_the_same_code_passes_and_is_recorded_once(project):
     # Whoever changes a module that the run loaded, or a test, has them recorded anew.
     (folder,) = (project.path / ".featuremaps/against/recordings").iterdir()
     record = json.loads((folder / "recording.json").read_text())
-    assert running.reusable(folder)
+    assert recordings.reusable(folder)
     record["stamps"][__file__] = [1, 2]
     (folder / "recording.json").write_text(json.dumps(record))
-    assert running.reusable(folder) is None
+    assert recordings.reusable(folder) is None
     assert (project.path / ".featuremaps/.gitignore").read_text() == "*\n"
 
 
@@ -531,7 +534,7 @@ def visit(project, **others):
         "tests": ["conftest.py", "test_it.py"],
         "rule": Rule(["test_*.py"], [], PurePosixPath()),
     }
-    return running.Visit(**facts | others)
+    return planning.Visit(**facts | others)
 
 
 def test_a_recording_depends_on_revision_tests_arguments_and_environment(project, monkeypatch):
@@ -553,8 +556,8 @@ def test_a_recording_depends_on_revision_tests_arguments_and_environment(project
 
 def judged(project, comparisons, sources):
     recording = Recording(1.0, comparisons, sources=sources)
-    with pytest.raises(running.AgainstError) as caught:
-        running._judge(visit(project), recording)
+    with pytest.raises(refusals.AgainstError) as caught:
+        refusals.judge(visit(project), recording)
     return str(caught.value)
 
 
@@ -580,7 +583,7 @@ def test_the_newest_recordings_are_kept(tmp_path):
     for number in range(12):
         (tmp_path / str(number)).mkdir()
         os.utime(tmp_path / str(number), (number, number))
-    running._forget(tmp_path)
+    recordings._forget(tmp_path)
     assert sorted(int(path.name) for path in tmp_path.iterdir()) == list(range(4, 12))
 
 
@@ -601,7 +604,7 @@ def test_paths_in_arguments_are_turned_to_the_tree():
 
 def test_arguments_from_outside_the_repository_become_absolute(tmp_path):
     (tmp_path / "tests").mkdir()
-    place = comparing._absolute
+    place = planning._absolute
     assert place(tmp_path, "tests") == f"{tmp_path}/tests"
     assert place(tmp_path, "tests::test_it") == f"{tmp_path}/tests::test_it"
     assert place(tmp_path, "--tests") == "--tests"

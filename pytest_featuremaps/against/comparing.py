@@ -6,16 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from pytest_featuremaps import writing
-from pytest_featuremaps.against import revision, running
+from pytest_featuremaps.against import recordings, refusals, revision, running
+from pytest_featuremaps.against.planning import Visit, plan
 from pytest_featuremaps.against.references import Recording, References
-from pytest_featuremaps.against.testcode import Rule
-from pytest_featuremaps.invocation import TEST_FILES
 from pytest_featuremaps.reporting import FAILED
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ def begin(config: pytest.Config, name: str, output: Path) -> Told:
     if told:
         return Told(*told)
     with _usage_errors(name):
-        visit = _visit(config, name)
+        visit = plan(config, name)
     folder = output / "recordings" / visit.key()
     known = Told(str(folder), str(visit.revision), str(visit.repository.top))
     config.pluginmanager.register(Comparing(visit, known), "featuremaps-comparing")
@@ -109,7 +108,7 @@ def begin(config: pytest.Config, name: str, output: Path) -> Told:
 class Comparing:
     """Has the selected tests recorded at another revision before the first one runs here."""
 
-    def __init__(self, visit: running.Visit, told: Told) -> None:
+    def __init__(self, visit: Visit, told: Told) -> None:
         self._visit = visit
         self._told = told
         self._how = ""
@@ -130,14 +129,14 @@ class Comparing:
         if session.testsfailed or any(config.getoption(name, default=False) for name in _NO_RUN):
             return
         folder = Path(self._told.folder)
-        recording = running.reusable(folder)
+        recording = recordings.reusable(folder)
         if recording:
             self._how = f"recorded earlier, in {recording.seconds:.1f} s"
             return
         _say(config, f"recording the references at {self._told.revision} ...")
         with _usage_errors(self._visit.revision.name):
             writing.keep_out_of_git(folder.parents[2])
-            recording = running.record(self._visit, folder)
+            recording = recordings.record(self._visit, folder)
         self._how = f"recorded in {recording.seconds:.1f} s"
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -171,7 +170,7 @@ class Comparing:
             _say(session.config, f"recording {number} at {where} once more ...")
             try:
                 seconds = running.run(self._visit, again.folder, only=missing).seconds
-            except (running.AgainstError, revision.GitError, KeyboardInterrupt) as error:
+            except (refusals.AgainstError, revision.GitError, KeyboardInterrupt) as error:
                 why = str(error) or "it was interrupted"
                 self._twice = [f"{number} could not be recorded a second time: {why}"]
                 return
@@ -209,62 +208,11 @@ class Comparing:
             tell(f"{path} has changed, but counts as test code: it is the same on both sides")
 
 
-def _visit(config: pytest.Config, name: str) -> running.Visit:
-    """Plan the run at a revision.
-
-    Raises:
-        GitError: there is none.
-    """
-    root = config.rootpath.resolve()
-    repository = revision.find(root)
-    top = repository.top
-    inside = PurePosixPath(root.relative_to(top).as_posix())
-    rule = Rule(config.getini("python_files"), config.getini(TEST_FILES), inside)
-    configuration = config.inipath.resolve() if config.inipath else None
-    tests = [file for file in repository.files() if rule.holds(file)]
-    if configuration and configuration.is_relative_to(top):
-        tests.append(configuration.relative_to(top).as_posix())
-    directory = config.invocation_params.dir.resolve()
-    arguments = [str(one) for one in config.invocation_params.args]
-    if not directory.is_relative_to(top):
-        arguments = [_absolute(directory, one) for one in arguments]
-        directory = root
-    return running.Visit(
-        repository=repository,
-        revision=repository.revision(name),
-        root=root,
-        directory=directory,
-        arguments=arguments,
-        own=list(_own(config)),
-        options=vars(config.option),
-        configuration=configuration,
-        tests=tests,
-        rule=rule,
-    )
-
-
-def _own(config: pytest.Config) -> Iterator[str]:
-    """Yield arguments with which the other run shares its work, draws and selects as this one."""
-    workers = config.getoption("numprocesses", default=None)
-    if workers:
-        yield from (f"--numprocesses={workers}", f"--dist={config.getoption('dist')}")
-    seed = config.getoption("randomly_seed", default=None)
-    if isinstance(seed, int):
-        yield f"--randomly-seed={seed}"
-
-
-def _absolute(directory: Path, argument: str) -> str:
-    """Return an argument that is a path, or a test in a file, as an absolute one."""
-    file, colons, test = argument.partition("::")
-    path = directory / file
-    return f"{path.resolve()}{colons}{test}" if file[:1] != "-" and path.exists() else argument
-
-
 @contextmanager
 def _usage_errors(name: str) -> Iterator[None]:
     try:
         yield
-    except (running.AgainstError, revision.GitError) as error:
+    except (refusals.AgainstError, revision.GitError) as error:
         raise pytest.UsageError(f"--featuremaps-against={name}: {error}") from None
 
 
