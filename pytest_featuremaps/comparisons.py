@@ -13,8 +13,8 @@ from pytest_featuremaps.invocation import AGAINST, ORDERS, accept_command, run_t
 from pytest_featuremaps.marks import SNAPSHOT, fixture_names
 
 if TYPE_CHECKING:
-    from pytest_featuremaps.extensions import Verdict
     from pytest_featuremaps.snapshots import Claims, FeatureSnapshot, Run, Store
+    from pytest_featuremaps.verdicts import Verdict
 
 _FILES: pytest.StashKey[dict[str, tuple[str, str]]] = pytest.StashKey()
 _ALIKE: pytest.StashKey[dict[str, set[str]]] = pytest.StashKey()

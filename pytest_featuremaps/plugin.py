@@ -36,9 +36,9 @@ from pytest_featuremaps.marks import (
 )
 
 if TYPE_CHECKING:
-    from pytest_featuremaps.extensions import Verdict
     from pytest_featuremaps.recording import Recording
     from pytest_featuremaps.snapshots import FeatureSnapshot
+    from pytest_featuremaps.verdicts import Verdict
 
 _CAPTURING = pytest.StashKey[Capturing]()
 

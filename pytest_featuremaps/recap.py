@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from pytest_featuremaps.extensions import Verdict
+    from pytest_featuremaps.verdicts import Verdict
 
 _TOLD: Final = 10  # tests told one by one in a terminal, and annotations that GitHub shows
 _ROWS: Final = 50  # tests in a step summary, which may hold a megabyte

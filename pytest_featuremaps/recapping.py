@@ -12,7 +12,7 @@ from pytest_featuremaps import recap
 from pytest_featuremaps.invocation import AGAINST
 
 if TYPE_CHECKING:
-    from pytest_featuremaps.extensions import Verdict
+    from pytest_featuremaps.verdicts import Verdict
 
 _FACTS: Final = "featuremaps"
 

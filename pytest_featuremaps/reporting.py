@@ -11,8 +11,8 @@ import pytest
 from pytest_featuremaps.wording import plain
 
 if TYPE_CHECKING:
-    from pytest_featuremaps.extensions import Verdict
     from pytest_featuremaps.recording import Recording
+    from pytest_featuremaps.verdicts import Verdict
 
 FAILED: Final = "feature baseline "
 """How the title of a report's section with a failed comparison begins."""

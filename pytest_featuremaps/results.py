@@ -11,10 +11,10 @@ from typing import Any
 
 from pytest_featuremaps import rendering, story, tables
 from pytest_featuremaps.baseline import Comparison, Entry
-from pytest_featuremaps.extensions import Verdict
 from pytest_featuremaps.phrases import say
 from pytest_featuremaps.review import folder
 from pytest_featuremaps.review.records import File, Map, Record, digest, identity
+from pytest_featuremaps.verdicts import Verdict
 
 
 def keep(output: Path, root: Path, test: str, verdicts: Sequence[Verdict]) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 from pytest_featuremaps.invocation import AGAINST
 
 if TYPE_CHECKING:
-    from pytest_featuremaps.extensions import Verdict
+    from pytest_featuremaps.verdicts import Verdict
 
 _OUTPUT: Final = "featuremaps_output"
 _REPORT: Final = "featuremaps_report"

@@ -20,7 +20,6 @@ from pytest_featuremaps.extensions import (
     Picture,
     PictureExtension,
     TableExtension,
-    Verdict,
     as_bytes,
 )
 from pytest_featuremaps.feature_map import FeatureMap
@@ -28,6 +27,7 @@ from pytest_featuremaps.maps import FeatureMaps
 from pytest_featuremaps.renaming import Rename
 from pytest_featuremaps.tables import Table
 from pytest_featuremaps.tolerances import Tolerance, asked_for
+from pytest_featuremaps.verdicts import Verdict
 from pytest_featuremaps.wording import listed
 
 

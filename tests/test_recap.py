@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from pytest_featuremaps.baseline import compare
-from pytest_featuremaps.extensions import Verdict
 from pytest_featuremaps.recap import (
     Failed,
     append,
@@ -19,6 +18,7 @@ from pytest_featuremaps.recap import (
     workflow_commands,
 )
 from pytest_featuremaps.tables import Line, Table
+from pytest_featuremaps.verdicts import Verdict
 
 
 def table(**means):
