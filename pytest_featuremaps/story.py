@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from pytest_featuremaps import structure
+from pytest_featuremaps import causes, structure
 from pytest_featuremaps.baseline import Comparison
 from pytest_featuremaps.judging import Entry, narrowest
 from pytest_featuremaps.phrases import (
@@ -18,13 +18,11 @@ from pytest_featuremaps.phrases import (
     describe,
     listing,
     name,
-    property_of,
     quantity,
     say,
     say_fully,
     say_violation,
 )
-from pytest_featuremaps.tables import INPUTS, Line
 from pytest_featuremaps.tolerances import PROFILES
 from pytest_featuremaps.wording import plain
 
@@ -49,7 +47,7 @@ def headline(comparison: Comparison, title: str, *, accept: str = ACCEPT) -> lis
         *_reason(comparison, first, KEY_WIDTH),
         *_following_in_short(comparison),
         *_structure_in_short(comparison),
-        *_environments(comparison),
+        *causes.environments(comparison),
     ]
     return [*(clip(line) for line in lines), _closing(title, accept)]
 
@@ -88,7 +86,7 @@ def tell(
         *_skipped(comparison),
         *([f"tolerance asked for: {held_to}"] if held_to else []),
         _profile(differences),
-        *(list(_environments(comparison)) or _no_environment(comparison)),
+        *(list(causes.environments(comparison)) or _no_environment(comparison)),
         *([f"accept with: {accept}"] if accept else []),
     ]
 
@@ -152,7 +150,7 @@ def _block(comparison: Comparison, entry: Entry) -> structure.Block | None:
 def _reason(comparison: Comparison, first: Entry, width: int | None = None) -> Iterator[str]:
     """Why the first changed or, if it only came or went, which was the first to change."""
     if first.violations and first.expected and first.actual:
-        yield _why(comparison, first, first.expected, first.actual)
+        yield f"why: {causes.likeliest(comparison, first, first.expected, first.actual)}"
         return
     changed = next((entry for entry in comparison.entries if entry.violations), None)
     if changed is None:
@@ -164,48 +162,6 @@ def _reason(comparison: Comparison, first: Entry, width: int | None = None) -> I
         yield f"{key} follows it: {said}"
     else:
         yield f"{key} changed first: {said}"
-
-
-def _why(comparison: Comparison, first: Entry, before: Line, after: Line) -> str:
-    return f"why: {next(_causes(comparison, first, before, after))}"
-
-
-def _causes(comparison: Comparison, first: Entry, before: Line, after: Line) -> Iterator[str]:
-    """What may be the cause, from the surest."""
-    against = comparison.against
-    other_input = any(change[0] == INPUTS for change in comparison.environment_changes)
-    if other_input and not any(_environments(comparison)):
-        yield f"the model's input is not the {against}'s"
-    if first.partner and comparison.moved:
-        yield "layers changed places"
-    if before.dtype != after.dtype:
-        yield f"it is computed in {plain(after.dtype)}, the {against}'s in {plain(before.dtype)}"
-    if first.has_other_type:
-        yield f"it was a {plain(before.module_type)}, now it is a {plain(after.module_type)}"
-    if first.has_other_weights:
-        yield "its weights changed"
-    if "" in (before.weights, after.weights):
-        same_input = before.inputs is not None and before.inputs == after.inputs
-        suspects = "they or its code" if same_input else "they, its code or its input"
-        yield f"its weights are not known any more: {suspects} changed"
-    weights = "same weights" if before.weights and after.weights else "no weights to compare"
-    if other_input and before.inputs is None:
-        yield f"{weights}, other input of the model, if only by rounding"
-    yield weights + _from_input(comparison, before, after)
-
-
-def _from_input(comparison: Comparison, before: Line, after: Line) -> str:
-    """What a layer's input says about a change that its weights do not explain."""
-    if before.inputs is None or after.inputs is None:
-        if comparison.same_input:
-            return ", same input of the model: its code changed, or that of a layer before it"
-        return ": its code or its input changed"
-    if before.inputs == after.inputs:
-        return " and same input: its code changed"
-    if any(_environments(comparison)):
-        # Rounding in the layers before it is not the same everywhere.
-        return ", other input, perhaps by rounding: its code or its input changed"
-    return ", other input: the change is before this layer"
 
 
 def _details(comparison: Comparison, first: Entry) -> Iterator[str]:
@@ -346,14 +302,6 @@ def _profile(divergent: Iterable[Entry]) -> str:
             return "no tolerance profile would pass"
         widest = max(widest, profile, key=lambda one: PROFILES[one].relative_l2)
     return f"narrowest tolerance profile that would pass: {widest}"
-
-
-def _environments(comparison: Comparison) -> Iterator[str]:
-    changes = [change for change in comparison.environment_changes if change[0] != INPUTS]
-    if changes:
-        before = ", ".join(property_of(name, value) for name, value, _ in changes)
-        here = ", ".join(property_of(name, value) for name, _, value in changes)
-        yield f"{comparison.against}: {before}; here: {here}"
 
 
 def _no_environment(comparison: Comparison) -> Iterator[str]:
