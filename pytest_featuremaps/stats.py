@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from pytest_featuremaps.chunks import infinite_from, read, read_flat, readable, scale_to_square
 from pytest_featuremaps.errors import UnsupportedTensor
+from pytest_featuremaps.merging import Parts, concatenate, merge, no_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,7 +140,7 @@ def summarise(tensor: torch.Tensor, channel_axis: int | None = None) -> Stats:
     if channel_axis is None:
         return _stats(reader.whole(values), None)
     parts = reader.channels(values.movedim(_checked_axis(tensor, channel_axis), 0))
-    return _stats(_merge(parts), ChannelStats(**_numbers(parts)))
+    return _stats(merge(parts), ChannelStats(**_numbers(parts)))
 
 
 def _checked_axis(tensor: torch.Tensor, axis: int) -> int:
@@ -152,12 +153,12 @@ def _checked_axis(tensor: torch.Tensor, axis: int) -> int:
     return axis % dimensions
 
 
-def _stats(total: _Parts, channels: ChannelStats | None) -> Stats:
+def _stats(total: Parts, channels: ChannelStats | None) -> Stats:
     numbers = {name: array.item() for name, array in _numbers(total).items()}
     return Stats(**numbers, channels=channels)
 
 
-def _numbers(parts: _Parts) -> dict[str, NDArray[Any]]:
+def _numbers(parts: Parts) -> dict[str, NDArray[Any]]:
     """Give the public numbers of each part, by name."""
     empty = parts.finite == 0
     mean, std, low, high = (
@@ -177,70 +178,6 @@ def _numbers(parts: _Parts) -> dict[str, NDArray[Any]]:
     }
 
 
-# ---------------------------------------------------------------- parts and their merging
-
-
-class _Parts(NamedTuple):
-    """The numbers of disjoint parts of a tensor, one array entry per part.
-
-    `mean + rest` is the mean to more digits than one float64 holds. A part without finite values
-    has mean, rest and std 0, and extremes that yield to any other.
-    """
-
-    mean: Floats
-    rest: Floats
-    std: Floats
-    low: Floats
-    high: Floats
-    zeros: Integers
-    nan: Integers
-    inf: Integers
-    size: Integers
-
-    @property
-    def finite(self) -> Integers:
-        return self.size - self.nan - self.inf
-
-
-def _empty_parts(parts: int) -> _Parts:
-    zero, none = np.zeros(parts), np.zeros(parts, np.int64)
-    return _Parts(zero, zero, zero, zero + np.inf, zero - np.inf, none, none, none, none)
-
-
-def _concatenate(parts: list[_Parts]) -> _Parts:
-    return parts[0] if len(parts) == 1 else _Parts(*map(np.concatenate, zip(*parts, strict=True)))
-
-
-def _merge(parts: _Parts) -> _Parts:
-    """Merge any number of parts into one."""
-    if len(parts.size) == 1:
-        return parts
-    return _Parts(
-        *_merge_moments(parts),
-        parts.low.min(initial=np.inf, keepdims=True),
-        parts.high.max(initial=-np.inf, keepdims=True),
-        *(counts.sum(keepdims=True) for counts in parts[5:]),
-    )
-
-
-def _merge_moments(parts: _Parts) -> tuple[Floats, Floats, Floats]:
-    used = parts.finite > 0
-    if not used.any():
-        return np.zeros(1), np.zeros(1), np.zeros(1)
-    weights = parts.finite[used] / parts.finite.sum()
-    means, rests, stds = parts.mean[used], parts.rest[used], parts.std[used]
-    scale = scale_to_square(np.maximum(np.abs(means), stds).max(keepdims=True))
-    means, rests, stds = means * scale, rests * scale, stds * scale
-    # Differences from one of the means are exact where the means lie close together.
-    origin = means[:1]
-    offsets = (means - origin) + rests
-    shift = (weights * offsets).sum(keepdims=True)
-    std = np.sqrt((weights * (stds**2 + (offsets - shift) ** 2)).sum(keepdims=True))
-    mean = origin + shift
-    rest = (origin - mean) + shift
-    return mean / scale, rest / scale, std / scale
-
-
 # ---------------------------------------------------------------- reading
 
 
@@ -253,23 +190,23 @@ class _Reader:
         self._values = torch.empty(0, dtype=torch.float64, device="cpu")
         self._spare = self._values
 
-    def whole(self, values: torch.Tensor) -> _Parts:
+    def whole(self, values: torch.Tensor) -> Parts:
         """Give the numbers of all values, as one part."""
         count = values.numel()
-        parts: list[_Parts] = []
+        parts: list[Parts] = []
         for start in range(0, count, _CHUNK):
             chunk = read_flat(self._take(min(_CHUNK, count - start)), values, start)
             parts += [self._reduce(rows) for rows in _rows(chunk)]
-        return _merge(_concatenate(parts or [_empty_parts(0)]))
+        return merge(concatenate(parts or [no_values(0)]))
 
-    def channels(self, values: torch.Tensor) -> _Parts:
+    def channels(self, values: torch.Tensor) -> Parts:
         """Give the numbers of each `values[i]`, one part each."""
         count = values.shape[0]
         size = values.numel() // max(count, 1)
         if size > _GRAIN:
-            return _concatenate([self.whole(channel) for channel in values])
+            return concatenate([self.whole(channel) for channel in values])
         if not size:
-            return _empty_parts(count)
+            return no_values(count)
         parts = []
         step = _CHUNK // size
         for start in range(0, count, step):
@@ -277,7 +214,7 @@ class _Reader:
             chunk = self._take(group.numel())
             read(chunk.view(group.shape), group)
             parts.append(self._reduce(chunk.view(-1, size)))
-        return _concatenate(parts)
+        return concatenate(parts)
 
     def _take(self, size: int) -> torch.Tensor:
         if size > len(self._values):
@@ -285,7 +222,7 @@ class _Reader:
             self._spare = torch.empty_like(self._values)
         return self._values[:size]
 
-    def _reduce(self, rows: torch.Tensor) -> _Parts:
+    def _reduce(self, rows: torch.Tensor) -> Parts:
         """Give the numbers of each row of (rows, columns), neither of them 0, overwriting them."""
         low, high = rows.amin(1).numpy(), rows.amax(1).numpy()
         zeros = self._count_zeros(rows, low, high)
@@ -303,7 +240,7 @@ class _Reader:
         peaks = np.maximum(np.abs(low), np.abs(high))
         scale = scale_to_square(peaks) if self._needs_scale else np.ones(len(rows))
         moments = _moments(rows, strange, np.maximum(size - nan - inf, 1), scale)
-        return _Parts(*moments, low, high, zeros, nan, inf, size)
+        return Parts(*moments, low, high, zeros, nan, inf, size)
 
     def _count_zeros(self, rows: torch.Tensor, low: Floats, high: Floats) -> Integers:
         if low.min() > 0 or high.max() < 0:
