@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING
 
 from pytest_featuremaps import sheets, summaries
 from pytest_featuremaps.checkup import examine
@@ -12,11 +11,11 @@ from pytest_featuremaps.contracts import Clause, hold
 from pytest_featuremaps.errors import AmbiguousKey, CaptureError, MissingMap
 from pytest_featuremaps.feature_map import FeatureMap
 from pytest_featuremaps.grammar import Spec
-from pytest_featuremaps.keys import Layer, Where
+from pytest_featuremaps.keys import Where
 from pytest_featuremaps.log import Log
 from pytest_featuremaps.looks import Colours, Look, Ranges
-from pytest_featuremaps.paths import ROOT, Paths
 from pytest_featuremaps.targets import Target
+from pytest_featuremaps.views import View
 from pytest_featuremaps.vitals import Limits
 from pytest_featuremaps.wording import listed, plain
 
@@ -50,28 +49,27 @@ class FeatureMaps(Mapping[str, FeatureMap]):
             model: the model to look at, whose name keys then leave out; all when None.
         """
         self._log = log
-        self._chosen = chosen
-        self._model = model
+        self._view = View(log, chosen, model)
 
     def __getitem__(self, key: str) -> FeatureMap:
-        found = self._find(key)
+        found = self._view.find(key)
         if len(found) == 1:
             return found[0]
         if found:
             raise AmbiguousKey(
-                f"{key!r} means {len(found)} feature maps: {listed(map(self._key, found))}.\n"
+                f"{key!r} means {len(found)} feature maps: {listed(map(self._view.key, found))}.\n"
                 "Name one of them, or go over all with feature_maps.calls(...)."
             )
-        raise MissingMap(self._missing(key))
+        raise MissingMap(self._view.missing(key))
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and len(self._find(key)) == 1
+        return isinstance(key, str) and len(self._view.find(key)) == 1
 
     def __iter__(self) -> Iterator[str]:
-        return iter([self._key(one) for one in self._shown()])
+        return iter([self._view.key(one) for one in self._view.maps()])
 
     def __len__(self) -> int:
-        return len(self._shown())
+        return len(self._view.maps())
 
     def __repr__(self) -> str:
         return f"<FeatureMaps: {', '.join(map(plain, self)) or 'nothing recorded'}>"
@@ -86,7 +84,7 @@ class FeatureMaps(Mapping[str, FeatureMap]):
             raise CaptureError(
                 f"No model named {model!r} is recorded. Recorded are: {listed(self._log.paths)}."
             )
-        return FeatureMaps(self._log, self._chosen, model=model)
+        return FeatureMaps(self._log, self._view.chosen, model=model)
 
     def only(self, *patterns: Target) -> FeatureMaps:
         """Return the maps of some layers: module paths, globs and regular expressions.
@@ -96,14 +94,14 @@ class FeatureMaps(Mapping[str, FeatureMap]):
         """
         chosen: set[Where] = set()
         for pattern in patterns:
-            found = self._matching(pattern)
+            found = self._view.matching(pattern)
             if not found:
                 raise CaptureError(
                     f"only({pattern!r}) matches no captured layer.\n"
-                    f"Captured are: {listed(self._names())}."
+                    f"Captured are: {listed(self._view.names())}."
                 )
             chosen |= found
-        return FeatureMaps(self._log, frozenset(chosen), model=self._model)
+        return FeatureMaps(self._log, frozenset(chosen), model=self._view.model)
 
     def calls(self, layer: str) -> list[FeatureMap]:
         """Return the maps of one layer, call by call.
@@ -111,10 +109,10 @@ class FeatureMaps(Mapping[str, FeatureMap]):
         Raises:
             MissingMap: the layer is not captured.
         """
-        found = self._matching(layer)
+        found = self._view.matching(layer)
         if not found:
-            raise MissingMap(self._missing(layer))
-        return [one for one in self._shown() if one.place.layer.where in found]
+            raise MissingMap(self._view.missing(layer))
+        return [one for one in self._view.maps() if one.place.layer.where in found]
 
     def assert_finite(self) -> None:
         """Check that no recorded map holds NaN or infinity.
@@ -122,7 +120,7 @@ class FeatureMaps(Mapping[str, FeatureMap]):
         Raises:
             AssertionError: some do; the text names the first of them and counts the rest.
         """
-        reasons = [reason for one in self._shown() if (reason := one.not_finite())]
+        reasons = [reason for one in self._view.maps() if (reason := one.not_finite())]
         if reasons:
             more = len(reasons) - 1
             after = [f"{more} later feature maps are not finite either."] if more else []
@@ -147,7 +145,9 @@ class FeatureMaps(Mapping[str, FeatureMap]):
             AmbiguousKey: a key means several maps.
         """
         maps = [(self[key], spec) for key, spec in specs.items()]
-        clauses = [Clause(self._key(one), one.place.title, spec, one.shape) for one, spec in maps]
+        clauses = [
+            Clause(self._view.key(one), one.place.title, spec, one.shape) for one, spec in maps
+        ]
         agreement = hold(clauses, dims)
         if agreement.broken:
             raise AssertionError(agreement.text)
@@ -198,7 +198,7 @@ class FeatureMaps(Mapping[str, FeatureMap]):
             ValueError: a bound is none; as is a TypeError.
         """
         limits = Limits(nan, inf, dead, constant, saturated, scale, vanishing, exploding)
-        failure = examine(self._index(), limits)
+        failure = examine(self._view.index(), limits)
         if failure:
             raise AssertionError(failure)
 
@@ -227,7 +227,7 @@ class FeatureMaps(Mapping[str, FeatureMap]):
             ValueError: an option is none.
         """
         look = Look(colours=colours, ranges=ranges)
-        return sheets.sheet(self._index(), look, sample=sample, most=most)
+        return sheets.sheet(self._view.index(), look, sample=sample, most=most)
 
     def summary(self, *, as_specs: bool = False, most: int | None = None) -> str:
         """Return a table of the recorded maps, and of what was captured but did not run.
@@ -238,8 +238,8 @@ class FeatureMaps(Mapping[str, FeatureMap]):
             most: how many maps the table holds; all of them when None.
         """
         if as_specs:
-            return summaries.specs(self._index())
-        return "\n".join([*summaries.table(self._index(), most=most), *self._remarks()])
+            return summaries.specs(self._view.index())
+        return "\n".join([*summaries.table(self._view.index(), most=most), *self._remarks()])
 
     def inputs_digest(self) -> str | None:
         """Return a digest of what went into the models, in all calls.
@@ -247,7 +247,8 @@ class FeatureMaps(Mapping[str, FeatureMap]):
         None where it is not known: a tensor is gone or was changed in place since, or only a
         part of a model was called.
         """
-        entered = [one for label, one in self._log.entered.items() if self._model in {None, label}]
+        model = self._view.model
+        entered = [one for label, one in self._log.entered.items() if model in {None, label}]
         digests = [one.digest() for one in entered]
         known = [one for one in digests if one is not None]
         return " ".join(known) if known and len(known) == len(digests) else None
@@ -255,7 +256,7 @@ class FeatureMaps(Mapping[str, FeatureMap]):
     def _remarks(self) -> list[str]:
         """Say what was captured and did not run, and what recording changed."""
         lines = []
-        layers = self._layers().values()
+        layers = self._view.layers().values()
         silent = [layer.name for layer in layers if not layer.ran]
         again = [layer.name for layer in layers if layer.recomputed]
         problems = dict.fromkeys(layer.problem for layer in layers if layer.problem)
@@ -265,83 +266,3 @@ class FeatureMaps(Mapping[str, FeatureMap]):
             unread = [layer.name for layer in layers if layer.problem == problem]
             lines.append(f"could not be recorded: {listed(unread)} ({problem})")
         return [*lines, *(f"note: {text}" for text in self._log.notes)]
-
-    def _layers(self) -> dict[Where, Layer]:
-        return {where: one for where, one in list(self._log.layers.items()) if self._shows(where)}
-
-    def _shows(self, where: Where) -> bool:
-        return self._model in {None, where[0]} and (self._chosen is None or where in self._chosen)
-
-    def _names(self) -> list[str]:
-        bare = self._model is not None
-        return [one.path if bare else one.name for one in self._layers().values()]
-
-    def _matching(self, pattern: Target) -> set[Where]:
-        """Return the captured layers that a path, glob or regular expression means."""
-        if isinstance(pattern, re.Pattern):
-            return {where for where in self._layers() if pattern.fullmatch(where[1])}
-        if not isinstance(pattern, str):
-            raise CaptureError(
-                f"{pattern!r} is no layer: name a module path, a glob or a compiled regular "
-                "expression."
-            )
-        return {where for where in self._layers() if self._means(pattern, where)}
-
-    def _means(self, pattern: str, where: Where) -> bool:
-        model, path = where
-        bare = pattern.removeprefix(f"{model}:")
-        paths = self._log.paths[model]
-        if bare.endswith("()"):
-            return path == bare or _means_call(bare, path, paths)
-        return path in {bare, paths.find(bare)} or path in paths.match(bare)
-
-    def _key(self, one: FeatureMap) -> str:
-        return one.place.bare_key if self._model is not None else one.place.key
-
-    def _shown(self) -> list[FeatureMap]:
-        return [one for one in list(self._log.maps) if self._shows(one.place.layer.where)]
-
-    def _index(self) -> dict[str, FeatureMap]:
-        return {self._key(one): one for one in self._shown()}
-
-    def _find(self, key: str) -> list[FeatureMap]:
-        """Return the maps that a key means: the one whose own it is, or else all that fit."""
-        if not isinstance(key, str):
-            return []
-        found = self._spelled(key)
-        own = [one for one in found if self._key(one) == key]
-        return own[:1] or found or self._find_alias(key)
-
-    def _spelled(self, key: str) -> list[FeatureMap]:
-        return [one for one in self._log.find(key) if self._shows(one.place.layer.where)]
-
-    def _find_alias(self, key: str) -> list[FeatureMap]:
-        """Look up a key whose path is another name of a shared module."""
-        found: dict[int, FeatureMap] = {}
-        for end in {match.start() for match in re.finditer(r"[#\[]|$", key)}:
-            for model, paths in self._log.paths.items():
-                path = paths.find(key[:end].removeprefix(f"{model}:"))
-                for one in self._spelled(f"{model}:{path}{key[end:]}"):
-                    found[id(one)] = one
-        return list(found.values())
-
-    def _missing(self, key: object) -> str:
-        silent = [self._log.layers[where] for where in self._matching(key)] if _is_text(key) else []
-        if silent:
-            why = f": {self._log.explain(silent[0])}"
-        elif _is_text(key) and any(paths.find(key) for paths in self._log.paths.values()):
-            why = ": the module exists, but is not captured"
-        else:
-            why = ""
-        return f"There is no feature map {key!r}{why}.\nRecorded are: {listed(self)}."
-
-
-def _means_call(pattern: str, path: str, paths: Paths) -> bool:
-    """Tell whether `**.relu()` means a functional call: the op is the same, the owner matches."""
-    owners, _, op = pattern.rpartition(".")
-    owner, _, called = path.rpartition(".")
-    return op == called and (owner or ROOT) in {paths.find(owners), *paths.match_owners(owners)}
-
-
-def _is_text(key: object) -> TypeGuard[str]:
-    return isinstance(key, str)

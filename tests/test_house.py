@@ -235,6 +235,7 @@ ROOMS = {
     "models": {"torch", "paths"},
     "measuring": {"torch", "maps", "feature_map", "sketch", "stats", "chunks", "tables", "errors"},
     "maps": {
+        "views",
         "targets",
         "sheets",
         "looks",
@@ -246,9 +247,9 @@ ROOMS = {
         "grammar",
         "log",
         "keys",
-        "paths",
         *FOUNDATION,
     },
+    "views": {"targets", "feature_map", "log", "keys", "paths", *FOUNDATION},
     "log": {"entering", "feature_map", "keys", "paths"},
     "entering": {"torch", "leaves", "sketch", "errors"},
     "weights": {"torch", "sketch", "errors"},
