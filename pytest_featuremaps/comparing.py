@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pytest_featuremaps.wording import counted
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -71,7 +73,7 @@ class Difference:
         if self.reason:
             return [self.reason]
         number = len(self.tiles)
-        lines = [f"{number} of {_several(self.shape[0], 'channel')} {_differ(number)}"]
+        lines = [f"{number} of {counted(self.shape[0], 'channel')} {_differ(number)}"]
         lines += [self._line(tile) for tile in self.tiles[:most]]
         rest = sorted(tile.channel for tile in self.tiles[most:])
         if rest:
@@ -83,10 +85,10 @@ class Difference:
         if tile.largest == MARK_DISTANCE:
             worst = "another mark: NaN, Inf or dead"
         else:
-            worst = _several(tile.largest, "level")
+            worst = counted(tile.largest, "level")
         return (
-            f"channel {tile.channel}: {tile.pixels} of {_several(height * width, 'pixel')} "
-            f"{_differ(tile.pixels)} by more than {_several(self.levels, 'level')}, "
+            f"channel {tile.channel}: {tile.pixels} of {counted(height * width, 'pixel')} "
+            f"{_differ(tile.pixels)} by more than {counted(self.levels, 'level')}, "
             f"most at row {tile.row}, column {tile.column} ({worst})"
         )
 
@@ -133,7 +135,7 @@ def compare(
 
 def _structure(expected: tuple[int, ...], actual: tuple[int, int, int]) -> str:
     if expected[0] != actual[0]:
-        return f"{_several(actual[0], 'channel')}, the baseline has {expected[0]}"
+        return f"{counted(actual[0], 'channel')}, the baseline has {expected[0]}"
     if expected != actual:
         return f"tiles of {actual[1]}x{actual[2]}, the baseline has {expected[1]}x{expected[2]}"
     return ""
@@ -145,10 +147,6 @@ def _tile(
     row, column = divmod(int(distance.argmax()), distance.shape[1])
     pixels = int(beyond.sum())
     return TileDifference(channel, int(distance.max()), pixels, pixels / distance.size, row, column)
-
-
-def _several(count: int, thing: str) -> str:
-    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def _differ(count: int) -> str:

@@ -18,7 +18,7 @@ from pytest_featuremaps.vitals import (
     not_finite,
     share,
 )
-from pytest_featuremaps.wording import in_columns, plain
+from pytest_featuremaps.wording import counted, in_columns, plain
 
 _MOST_ROWS = 20
 
@@ -69,7 +69,7 @@ def tell(findings: Sequence[Finding]) -> str:
         return ""
     first = findings[0]
     more = len(findings) - 1
-    others = f"; {more} more finding{'s' * (more > 1)}" if more else ""
+    others = f"; {counted(more, 'more finding')}" if more else ""
     rows = [("feature map", "finding", "observed", "allowed")]
     rows += [(one.title, one.kind, one.observed, one.allowed) for one in findings[:_MOST_ROWS]]
     table = [f"  {line}" for line in in_columns(rows, words=len(rows[0]))] if more else []

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from pytest_featuremaps import grids
 from pytest_featuremaps.grids import Grid
+from pytest_featuremaps.wording import counted
 
 LETTERS = "NCDHWLEQK"
 TOKENS = "tokens"
@@ -89,17 +90,13 @@ def describe(layout: str, shape: Sequence[int]) -> str:
     sizes = dict(zip(word, shape, strict=True))
     found, _ = grid(layout, sizes.get("L", 0))
     if found is not None:
-        before = f"{_several(found.before, 'token')} and " if found.before else ""
+        before = f"{counted(found.before, 'token')} and " if found.before else ""
         where = f"{before}{found.patches} patches"
     elif "L" in sizes:
         where = f"a sequence of {sizes['L']}"
     else:
         where = "x".join(str(sizes[letter]) for letter in "DHW" if letter in sizes)
-    return f"{_several(sizes['C'], 'channel')}, {where}"
-
-
-def _several(count: int, thing: str) -> str:
-    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+    return f"{counted(sizes['C'], 'channel')}, {where}"
 
 
 def misfit(layout: str, ndim: int) -> str:

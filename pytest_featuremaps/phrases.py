@@ -87,11 +87,6 @@ def property_of(name: str, value: Value) -> str:
     return f"{plain(name.replace('_', ' '))} {plain(str(value))}"
 
 
-def count(number: int, noun: str) -> str:
-    """Return a number with its noun."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def listing(names: Sequence[str]) -> str:
     """Return names in their order, and how many were left out."""
     more = [f"… and {len(names) - _NAMES} more"] if len(names) > _NAMES else []

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from pytest_featuremaps.wording import counted
+
 if TYPE_CHECKING:
     from pytest_featuremaps.verdicts import Verdict
 
@@ -83,10 +85,10 @@ def count(tests: Sequence[Failed]) -> str:
     """Say how many maps changed, in how many tests, and how many had nothing to compare with."""
     changed = [one for one in tests if one.changed]
     bare = len(tests) - len(changed)
-    maps = _number(sum(one.changed for one in changed), "feature map")
-    told = [f"{maps} changed in {_number(len(changed), 'test')}"] if changed else []
+    maps = counted(sum(one.changed for one in changed), "feature map")
+    told = [f"{maps} changed in {counted(len(changed), 'test')}"] if changed else []
     if bare:
-        told.append(f"{_number(bare, 'test')} without a baseline that can be read")
+        told.append(f"{counted(bare, 'test')} without a baseline that can be read")
     return "; ".join(told)
 
 
@@ -95,10 +97,6 @@ def command(tests: Sequence[Failed], *, last_failed: bool) -> str:
     if len(tests) > 1 and last_failed:
         return "pytest --snapshot-update --last-failed"
     return f"pytest --snapshot-update {shlex.join(one.test for one in tests)}"
-
-
-def _number(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 # --- GitHub Actions -----------------------------------------------------------------------------
@@ -125,7 +123,7 @@ def workflow_commands(
 
 
 def _title(one: Failed) -> str:
-    return f"{_number(one.changed, 'feature map')} changed" if one.changed else "feature baseline"
+    return f"{counted(one.changed, 'feature map')} changed" if one.changed else "feature baseline"
 
 
 def _message(text: str) -> str:

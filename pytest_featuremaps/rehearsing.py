@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_featuremaps import rerun
+from pytest_featuremaps.wording import counted
 
 _NAME = "featuremaps-rehearsing"
 # The option that tells a run that it is the rehearsal, and where to leave its tables.
@@ -108,7 +109,7 @@ class Rehearsing:
 
 def told(end: rerun.End, comparisons: int) -> Iterator[str]:
     """Yield what a rehearsal did, in one sentence each."""
-    made = f"{comparisons} comparison{'' if comparisons == 1 else 's'}"
+    made = counted(comparisons, "comparison")
     yield f"the second run, under the lowest CPU capability, made {made} in {end.seconds:.1f} s"
     if end.failures:
         first, *more = end.failures

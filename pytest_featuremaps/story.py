@@ -14,7 +14,6 @@ from pytest_featuremaps.phrases import (
     WIDTH,
     called,
     clip,
-    count,
     describe,
     listing,
     name,
@@ -24,7 +23,7 @@ from pytest_featuremaps.phrases import (
     say_violation,
 )
 from pytest_featuremaps.tolerances import PROFILES
-from pytest_featuremaps.wording import plain
+from pytest_featuremaps.wording import counted, plain
 
 ACCEPT: Final = "pytest --snapshot-update"
 
@@ -204,7 +203,7 @@ def _following(comparison: Comparison, first: Entry) -> Iterator[str]:
         if entry.agrees or entry is first or (block and id(block) in told):
             continue
         if block and len(block.keys) > 1:
-            lines.append(f"{plain(block.name)}: {_fate(entry)}, {count(len(block.keys), 'map')}")
+            lines.append(f"{plain(block.name)}: {_fate(entry)}, {counted(len(block.keys), 'map')}")
         else:
             lines.append(_follow(comparison, entry, other_weights=entry.key in others))
         told.add(id(block))
@@ -290,7 +289,7 @@ def _structure(comparison: Comparison) -> Iterator[str]:
 def _skipped(comparison: Comparison) -> Iterator[str]:
     skipped = Counter(name for entry in comparison.entries for name in entry.skipped)
     for one, maps in skipped.items():
-        held = f"{quantity(one)} of {count(maps, 'map')}"
+        held = f"{quantity(one)} of {counted(maps, 'map')}"
         yield f"not compared, for only one side holds it: {held}"
 
 
@@ -311,4 +310,4 @@ def _no_environment(comparison: Comparison) -> Iterator[str]:
 
 
 def _maps(comparison: Comparison) -> str:
-    return count(len(comparison.entries), "map")
+    return counted(len(comparison.entries), "map")

@@ -1,4 +1,4 @@
-"""How names, and lists of them, are written in messages."""
+"""How names, numbers of things and lists are written in messages."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ def plain(text: str, width: int | None = 160) -> str:
     if width is None or len(shown) <= width:
         return shown
     return f"{shown[: width // 2]}…{shown[-(width // 2 - 1) :]}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number with its noun."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def listed(names: Iterable[str], *, most: int = 20, nothing: str = "none") -> str:

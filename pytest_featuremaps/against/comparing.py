@@ -16,6 +16,7 @@ from pytest_featuremaps.against import recordings, refusals, revision, running
 from pytest_featuremaps.against.planning import Visit, plan
 from pytest_featuremaps.against.references import Recording, References
 from pytest_featuremaps.reporting import FAILED
+from pytest_featuremaps.wording import counted
 
 if TYPE_CHECKING:
     from pytest_featuremaps.against.stores import Recorded
@@ -196,8 +197,7 @@ class Comparing:
         recording, where = self._told.recording, self._told.revision
         tell = terminalreporter.line
         terminalreporter.section(f"feature maps against {where}")
-        number = len(recording.comparisons)
-        tell(f"{number} comparison{'s' * (number != 1)} {self._how}")
+        tell(f"{counted(len(recording.comparisons), 'comparison')} {self._how}")
         for line in self._twice:
             tell(line)
         for test, reason in self._missing.items():

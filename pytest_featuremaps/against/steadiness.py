@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from pytest_featuremaps import baseline, rendering, tables
 from pytest_featuremaps.against.references import References
+from pytest_featuremaps.wording import counted
 
 
 def unsteady(first: References, second: References, tests: Collection[str]) -> dict[str, str]:
@@ -33,7 +34,7 @@ def _table(name: str, data: bytes) -> tables.Table:
 
 def _told(comparison: baseline.Comparison, first: baseline.Entry) -> str:
     others = sum(1 for entry in comparison.entries if not entry.agrees) - 1
-    more = f", and {others} more map{'s' * (others > 1)}" if others else ""
+    more = f", and {counted(others, 'more map')}" if others else ""
     moves = [one.observed for one in first.violations if one.quantity == "relative_l2"]
     moved = f" moved by {moves[0]:.1e} of its RMS" if moves else f" {first.kind}"
     return f"{first.key}{moved}{more}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from pytest_featuremaps.review.deciding import Choice
 from pytest_featuremaps.review.folder import Result
 from pytest_featuremaps.review.records import Map, Record
-from pytest_featuremaps.wording import plain
+from pytest_featuremaps.wording import counted, plain
 
 _MOST = 10  # maps of one table told one by one
 
@@ -21,7 +21,7 @@ def summary(choices: Sequence[Choice]) -> str:
     maps = sum(len(choice.keys) for choice in choices)
     tests = len({choice.result.record.test for choice in choices})
     verb = "waits" if maps == 1 else "wait"
-    return f"{_several(maps, 'feature map')} of {_several(tests, 'test')} {verb} for review."
+    return f"{counted(maps, 'feature map')} of {counted(tests, 'test')} {verb} for review."
 
 
 def listed(choices: Iterable[Choice], most: int = _MOST) -> Iterator[str]:
@@ -65,7 +65,3 @@ def _compared_with(record: Record) -> str:
 def shown(path: Path) -> str:
     """Return a path as it can be shown: an artifact may have folders of any name."""
     return plain(str(path), None)
-
-
-def _several(count: int, thing: str) -> str:
-    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
