@@ -7,7 +7,6 @@ import functools
 import inspect
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from types import CodeType, FrameType, MethodWrapperType, TracebackType
 from typing import Any, Self
 
@@ -105,15 +104,6 @@ class FunctionalCalls(TorchFunctionMode):
             above.append(mode)
         for mode in reversed(above):
             _PUSH(mode)
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Let every call pass within a block: the recorder's own work."""
-        before, self._watching = self._watching, False
-        try:
-            yield
-        finally:
-            self._watching = before
 
 
 def op_name(func: Callable[..., Any], kwargs: Mapping[str, Any] | None = None) -> str:

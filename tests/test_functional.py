@@ -563,28 +563,6 @@ def test_what_the_recorder_computes_is_never_a_call(x):
     assert calls.seen == {"child": {"mul"}, ".": {"exp"}}
 
 
-def test_a_pause_lets_calls_pass_and_ends_with_its_block(x):
-    def forward(self, x):
-        x.sin()
-        with calls.paused():
-            x.cos()
-            with calls.paused():
-                x.tan()
-            x.tanh()
-        try:
-            with calls.paused():
-                {}["missing"]
-        except KeyError:
-            return x.exp()
-
-    model = module(forward)
-    calls = watch(model)
-    with calls:
-        model(x)
-    assert calls.made == [".sin()", ".exp()"]
-    assert calls.seen == {".": {"sin", "exp"}}
-
-
 def test_an_op_that_fails_is_no_call(x):
     def forward(self, x):
         try:
