@@ -23,9 +23,7 @@ from pytest_featuremaps.against import (
     refusals,
     revision,
     running,
-    steadiness,
     stores,
-    visiting,
 )
 from pytest_featuremaps.against.provenance import Border
 from pytest_featuremaps.against.references import Recording, References
@@ -33,9 +31,6 @@ from pytest_featuremaps.against.testcode import Rule
 from pytest_featuremaps.errors import BaselineError
 from pytest_featuremaps.extensions import Options, TableExtension
 from pytest_featuremaps.tables import Table
-
-# A run inside a run would load them anew otherwise.
-PRELOADED = comparing, steadiness, stores, visiting
 
 NET = """
 import torch

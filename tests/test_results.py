@@ -5,12 +5,8 @@ import threading
 
 import pytest
 
-from pytest_featuremaps import results
 from pytest_featuremaps.review import folder, records
 from pytest_featuremaps.review.records import File, Map, Record
-
-# A run inside a run would load it anew otherwise.
-PRELOADED = results
 
 BODY = """
 @pytest.mark.capture("**")
