@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_featuremaps import reporting, reviewing
-from pytest_featuremaps.invocation import AGAINST, ORDERS, accept_command, run_tolerance
+from pytest_featuremaps.invocation import (
+    AGAINST,
+    ORDERS,
+    REHEARSE_INTO,
+    accept_command,
+    run_tolerance,
+)
 from pytest_featuremaps.marks import SNAPSHOT, fixture_names
 
 if TYPE_CHECKING:
@@ -90,7 +96,7 @@ def settle(item: pytest.Item, report: pytest.TestReport) -> None:
     failures, agreements = item.stash[_FAILURES], item.stash[_AGREEMENTS]
     if report.failed and failures:
         reporting.tell_failures(report, failures)
-    if not item.config.getoption("featuremaps_rehearse_into"):
+    if not item.config.getoption(REHEARSE_INTO):
         reviewing.leave(item, report, failures, agreements)
     agreements.clear()
     if report.failed:

@@ -17,6 +17,7 @@ from pytest_featuremaps import comparisons, reporting, reviewing
 from pytest_featuremaps.invocation import (
     AGAINST,
     ORDERS,
+    REHEARSE_INTO,
     TEST_FILES,
     TOLERANCE,
     run_tolerance,
@@ -128,7 +129,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="With --snapshot-update: run the tests once more, under the lowest CPU capability, "
         "and record how far each feature map drifts; its tolerance follows from that.",
     )
-    group.addoption("--featuremaps-rehearse-into", metavar="FOLDER", help=argparse.SUPPRESS)
+    group.addoption(
+        "--featuremaps-rehearse-into", dest=REHEARSE_INTO, metavar="FOLDER", help=argparse.SUPPRESS
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -162,12 +165,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Set `feature_maps` up right after the models; mark tests with a baseline for syrupy."""
     for item in items:
         order_fixtures(item)
-    if not config.getoption("featuremaps_rehearse_into"):
+    if not config.getoption(REHEARSE_INTO):
         files = {item.nodeid.partition("::")[0] for item in items}
         tests = {item.nodeid for item in items if SNAPSHOT in fixture_names(item)}
         reviewing.sweep(config, files, tests)
     comparisons.note_tests(config, items)
-    if config.getoption("featuremaps_rehearse_into"):
+    if config.getoption(REHEARSE_INTO):
         _deselect_without_baseline(config, items)
 
 

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from pytest_featuremaps import rerun
+from pytest_featuremaps.invocation import REHEARSE_INTO
 from pytest_featuremaps.wording import counted
 
 _NAME = "featuremaps-rehearsing"
-# The option that tells a run that it is the rehearsal, and where to leave its tables.
-_INTO = "featuremaps_rehearse_into"
 
 
 def rehearse(config: pytest.Config) -> None:
@@ -26,7 +25,7 @@ def rehearse(config: pytest.Config) -> None:
     Raises:
         pytest.UsageError: nothing is updated.
     """
-    if config.getoption(_INTO):
+    if config.getoption(REHEARSE_INTO):
         return
     if not config.getoption("update_snapshots", default=False):
         raise pytest.UsageError(
@@ -39,11 +38,11 @@ def rehearse(config: pytest.Config) -> None:
 
 def rehearsal_of(config: pytest.Config) -> rerun.Rehearsal | None:
     """Return the rehearsal that this run is, or has had; None where there is none."""
-    into = config.getoption(_INTO)
+    into = config.getoption(REHEARSE_INTO)
     if into:
         return rerun.Rehearsal(Path(into), here=True)
     rehearsing = config.pluginmanager.get_plugin(_NAME)
-    given = getattr(config, "workerinput", {}).get(_INTO)
+    given = getattr(config, "workerinput", {}).get(REHEARSE_INTO)
     folder = rehearsing.folder if rehearsing else given
     return rerun.Rehearsal(Path(folder), here=False) if folder else None
 
@@ -79,7 +78,7 @@ class Rehearsing:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist's
         """Tell a worker where the rehearsal left its tables."""
-        node.workerinput[_INTO] = str(self.folder)
+        node.workerinput[REHEARSE_INTO] = str(self.folder)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Tell what the rehearsal cost, and what it did not reach."""
