@@ -65,7 +65,7 @@ def keep(
     if how == "shapes":
         return Kept(*facts)
     rounded = tensor.is_floating_point() or tensor.is_complex()
-    drawn = hashed = None
+    drawn = None
     try:
         if sketched and rounded and axis is None:
             numbers, drawn = reduce_and_sketch(tensor)
