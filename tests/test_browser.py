@@ -392,6 +392,19 @@ def test_zoom_and_scrolling_in_step(page):
     until(lambda: places() == [[123, 45]] * 3)
 
 
+def test_colours_outside_of_the_expected_range_are_named(page, reported):
+    levels = decoded(reported, STEM, "actual").tiles
+    assert ((levels < rendering.LOWEST) | (levels > rendering.HIGHEST)).any()
+    found = drawn(page, STEM, "stem")
+    told = [one.text for one in found.find_elements("css selector", ".count")]
+    named = "· teal lies below, yellow above the expected range"
+    assert told == ["2 of 6 channels changed", named]
+    other = drawn(page, "tests/test_net.py::test_wider", ".")
+    assert [one.text for one in other.find_elements("css selector", ".count")] == [
+        "other channels or sizes: no difference is drawn"
+    ]
+
+
 def test_all_channels_or_those_that_changed(page):
     found = drawn(page, STEM, "stem")
 

@@ -22,6 +22,11 @@ function colour(level) {
   return [grey, grey, grey];
 }
 
+// Whether some value lies outside of the range it is drawn in, that of the baseline.
+function isOutside(picture) {
+  return picture.tiles.some((tile) => tile.some((level) => level < LOWEST || (level > HIGHEST && level < LEVELS)));
+}
+
 // White where nothing changed, towards red where the value rose and blue where it fell; the root
 // makes a few levels seen, too.
 function differenceColour(before, after) {

@@ -112,6 +112,7 @@ function controls(card, mode, narrowed) {
   const which = !narrowed ? [] : [button(card.all ? `Only the ${card.changed.length} that changed` : `All ${several(total, "channel")}`, toggle)];
   const told = !card.changed ? [] : [el("span", { className: "count", textContent: card.changed.length ? `${card.changed.length} of ${several(total, "channel")} changed` : "no pixel is beyond tolerance" })];
   if (card.before && !card.changed) told.push(el("span", { className: "count", textContent: "other channels or sizes: no difference is drawn" }));
+  if (card.changed && isOutside(card.after)) told.push(el("span", { className: "count", textContent: "· teal lies below, yellow above the expected range" }));
   return [el("div", { className: "modes", aria: { role: "group", label: "How it is shown" } }, ...modes),
     el("div", { className: "modes", aria: { role: "group", label: "Zoom" } }, button("−", () => zoom(card, -1), { aria: { label: "Smaller" } }), button("+", () => zoom(card, 1), { aria: { label: "Larger" } })),
     ...which, ...told];
