@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pytest_featuremaps.baseline.tolerances import Tolerance
     from pytest_featuremaps.errors import (
         AmbiguousKey,
         BaselineError,
@@ -19,13 +20,12 @@ if TYPE_CHECKING:
         ShapeSpecError,
         UnsupportedTensor,
     )
-    from pytest_featuremaps.fake import shapes_only
-    from pytest_featuremaps.feature_map import FeatureMap
-    from pytest_featuremaps.live import Comparison, compare
-    from pytest_featuremaps.maps import FeatureMaps
-    from pytest_featuremaps.recording import Recording, capture
-    from pytest_featuremaps.snapshots import FeatureSnapshot
-    from pytest_featuremaps.tolerances import Tolerance
+    from pytest_featuremaps.maps.feature_map import FeatureMap
+    from pytest_featuremaps.maps.feature_maps import FeatureMaps
+    from pytest_featuremaps.maps.two_models import Comparison, compare
+    from pytest_featuremaps.recording.fake import shapes_only
+    from pytest_featuremaps.recording.recording import Recording, capture
+    from pytest_featuremaps.snapshots.feature_snapshot import FeatureSnapshot
 
 __all__ = [
     "AmbiguousKey",
@@ -46,24 +46,24 @@ __all__ = [
     "shapes_only",
 ]
 
-_ROOMS = {
-    "Comparison": "live",
-    "FeatureMap": "feature_map",
-    "FeatureMaps": "maps",
-    "FeatureSnapshot": "snapshots",
-    "Recording": "recording",
-    "Tolerance": "tolerances",
-    "capture": "recording",
-    "compare": "live",
-    "shapes_only": "fake",
+_HOMES = {
+    "Comparison": "maps.two_models",
+    "FeatureMap": "maps.feature_map",
+    "FeatureMaps": "maps.feature_maps",
+    "FeatureSnapshot": "snapshots.feature_snapshot",
+    "Recording": "recording.recording",
+    "Tolerance": "baseline.tolerances",
+    "capture": "recording.recording",
+    "compare": "maps.two_models",
+    "shapes_only": "recording.fake",
 }
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    room = import_module(f"{__name__}.{_ROOMS.get(name, 'errors')}")
-    value: object = getattr(room, name)
+    home = import_module(f"{__name__}.{_HOMES.get(name, 'errors')}")
+    value: object = getattr(home, name)
     return value
 
 

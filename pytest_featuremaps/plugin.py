@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_featuremaps import comparisons, reporting, reviewing
-from pytest_featuremaps.invocation import (
+from pytest_featuremaps.runs.invocation import (
     AGAINST,
     ORDERS,
     REHEARSE_INTO,
@@ -22,7 +21,8 @@ from pytest_featuremaps.invocation import (
     TOLERANCE,
     run_tolerance,
 )
-from pytest_featuremaps.marks import (
+from pytest_featuremaps.session import comparisons, reporting, reviewing
+from pytest_featuremaps.session.marks import (
     MAPS,
     MARK,
     MARK_HELP,
@@ -37,9 +37,9 @@ from pytest_featuremaps.marks import (
 )
 
 if TYPE_CHECKING:
-    from pytest_featuremaps.recording import Recording
-    from pytest_featuremaps.snapshots import FeatureSnapshot
-    from pytest_featuremaps.verdicts import Verdict
+    from pytest_featuremaps.recording.recording import Recording
+    from pytest_featuremaps.snapshots.feature_snapshot import FeatureSnapshot
+    from pytest_featuremaps.snapshots.verdicts import Verdict
 
 _CAPTURING = pytest.StashKey[Capturing]()
 
@@ -72,7 +72,7 @@ def shapes_only() -> Iterator[None]:
             model(input_ids)
             feature_maps["layers.0.q_proj"].assert_shape("N L 8192")
     """
-    from pytest_featuremaps.fake import shapes_only
+    from pytest_featuremaps.recording.fake import shapes_only
 
     with shapes_only():
         yield
@@ -151,11 +151,11 @@ def pytest_configure(config: pytest.Config) -> None:
     _check_tolerance(config)
     comparisons.look_at_revisions(config)
     if config.getoption("featuremaps_noise"):
-        from pytest_featuremaps.rehearsing import rehearse
+        from pytest_featuremaps.session.rehearsing import rehearse
 
         rehearse(config)
     if config.getoption("update_snapshots", default=False):
-        from pytest_featuremaps.cleaning import Cleaning
+        from pytest_featuremaps.session.cleaning import Cleaning
 
         config.pluginmanager.register(Cleaning(config), "featuremaps-cleaning")
 
@@ -279,7 +279,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     # A test that failed, then passed when it ran again, is under another name.
     kinds = ("failed", "error")
     if any(terminalreporter.stats.get(kind) for kind in kinds):
-        from pytest_featuremaps.recapping import tell
+        from pytest_featuremaps.session.recapping import tell
 
         tell(
             terminalreporter,
@@ -291,7 +291,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
     """Say what differs, in place of two representations."""
     for operand in (left, right):
-        if type(operand).__module__ == "pytest_featuremaps.snapshots" and op == "==":
+        if (
+            type(operand).__module__ == "pytest_featuremaps.snapshots.feature_snapshot"
+            and op == "=="
+        ):
             failures: list[Verdict] = getattr(operand, "failures", [])
             return failures[-1].headline if failures else None
     return None
@@ -309,8 +312,8 @@ def _check_tolerance(config: pytest.Config) -> None:
     tolerance, source = run_tolerance(config)
     if tolerance is None:
         return
+    from pytest_featuremaps.baseline.tolerances import asked_for
     from pytest_featuremaps.errors import FeatureMapsError
-    from pytest_featuremaps.tolerances import asked_for
 
     try:
         asked_for(tolerance)
@@ -320,7 +323,7 @@ def _check_tolerance(config: pytest.Config) -> None:
 
 def _with_values() -> Generator[None, object, object]:
     """Set up a fixture that outlives the test with real tensors, for the tests that come after."""
-    from pytest_featuremaps.fake import suspended
+    from pytest_featuremaps.recording.fake import suspended
 
     with suspended():
         return (yield)

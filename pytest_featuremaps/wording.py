@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Final
+
+FAILED_SECTION: Final = "feature baseline "
+"""How the title of a report's section with the story of a failed comparison begins."""
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 import zoo
 
-from pytest_featuremaps import noise
-from pytest_featuremaps.tables import load
-from pytest_featuremaps.tolerances import estimate
+from pytest_featuremaps.baseline import noise
+from pytest_featuremaps.baseline.tables import load
+from pytest_featuremaps.baseline.tolerances import estimate
 
 SCRIPT = Path(__file__).with_name("record_tables.py")
 

@@ -256,9 +256,10 @@ if __name__ == "__main__":
     import syrupy  # noqa: F401 - likewise
     import torch
 
-    from pytest_featuremaps import cli, plugin, snapshots  # noqa: F401 - likewise
+    from pytest_featuremaps import cli, plugin  # noqa: F401 - likewise
     from pytest_featuremaps.review import folder
     from pytest_featuremaps.review.records import digest
+    from pytest_featuremaps.snapshots import feature_snapshot  # noqa: F401 - likewise
 
     os.environ.pop("CI", None)
     os.environ["OMP_NUM_THREADS"] = "1"  # for workers, whose tables say so

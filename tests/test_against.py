@@ -14,7 +14,6 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from repositories import Repository
 
-from pytest_featuremaps import invocation
 from pytest_featuremaps.against import (
     comparing,
     orders,
@@ -28,9 +27,10 @@ from pytest_featuremaps.against import (
 from pytest_featuremaps.against.provenance import Border
 from pytest_featuremaps.against.references import Recording, References
 from pytest_featuremaps.against.testcode import Rule
+from pytest_featuremaps.baseline.tables import Table
 from pytest_featuremaps.errors import BaselineError
-from pytest_featuremaps.extensions import Options, TableExtension
-from pytest_featuremaps.tables import Table
+from pytest_featuremaps.runs import invocation
+from pytest_featuremaps.snapshots.extensions import Options, TableExtension
 
 NET = """
 import torch

@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from pytest_featuremaps import capture, compare, measuring, story
-from pytest_featuremaps.alignment import align
-from pytest_featuremaps.baseline import compare as compare_tables
+from pytest_featuremaps import capture, compare
+from pytest_featuremaps.baseline.alignment import align
+from pytest_featuremaps.baseline.comparing import compare as compare_tables
 from pytest_featuremaps.errors import BaselineError
+from pytest_featuremaps.maps import measuring
+from pytest_featuremaps.story import story
 
 
 class Block(nn.Module):

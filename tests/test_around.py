@@ -7,8 +7,7 @@ from PIL import Image
 from test_fused_attention import attended, random
 from test_looks import feature_map, pixels, text
 
-from pytest_featuremaps import looks
-from pytest_featuremaps.rendering import NAN, palette
+from pytest_featuremaps.rendering import NAN, looks, palette
 
 RAMP = np.frombuffer(palette("ramp"), np.uint8).reshape(-1, 3).astype(int)
 WORDS = ["[CLS]", "a", "cat", "sat"]

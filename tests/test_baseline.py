@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_featuremaps.baseline import compare, merge
+from pytest_featuremaps.baseline.comparing import compare, merge
+from pytest_featuremaps.baseline.judging import narrowest
+from pytest_featuremaps.baseline.tables import BUCKETS, INPUTS, BadBaseline, Line, Table, dump, load
+from pytest_featuremaps.baseline.tolerances import PROFILES, Tolerance, estimate, profile_for
 from pytest_featuremaps.errors import FeatureMapsError
-from pytest_featuremaps.judging import narrowest
-from pytest_featuremaps.tables import BUCKETS, INPUTS, BadBaseline, Line, Table, dump, load
-from pytest_featuremaps.tolerances import PROFILES, Tolerance, estimate, profile_for
 
 ENVIRONMENT = {"torch": "2.13.0", "cpu": "AVX512", "threads": 2, "tf32": False, "gpu": None}
 

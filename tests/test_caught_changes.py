@@ -12,8 +12,8 @@ import zoo
 from torch import nn
 from torch.nn.functional import gelu, silu
 
-from pytest_featuremaps.baseline import compare
-from pytest_featuremaps.story import headline
+from pytest_featuremaps.baseline.comparing import compare
+from pytest_featuremaps.story.story import headline
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pytest_featuremaps.comparing import Difference, TileDifference, compare
+from pytest_featuremaps.snapshots.pixels import Difference, TileDifference, compare
 
 MARKS_FROM = 247
 NAN, INF, DEAD = 247, 248, 250

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pytest_featuremaps import CaptureError, ShapeSpecError, UnsupportedTensor, capture
-from pytest_featuremaps.bounds import violations
-from pytest_featuremaps.contracts import Clause, Found, hold, propose
+from pytest_featuremaps.checks.bounds import violations
+from pytest_featuremaps.checks.contracts import Clause, Found, hold, propose
 from pytest_featuremaps.errors import AmbiguousKey, MissingMap
-from pytest_featuremaps.stats import summarise
+from pytest_featuremaps.numbers.stats import summarise
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from pytest_featuremaps import capture, folding
-from pytest_featuremaps.keys import Place
-from pytest_featuremaps.recording import Recording
+from pytest_featuremaps import capture
+from pytest_featuremaps.names.keys import Place
+from pytest_featuremaps.numbers import folding
+from pytest_featuremaps.recording.recording import Recording
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import torch
 import zoo
 from torch import nn
 
-from pytest_featuremaps.baseline import compare
-from pytest_featuremaps.story import headline
+from pytest_featuremaps.baseline.comparing import compare
+from pytest_featuremaps.story.story import headline
 
 SLOW = os.environ.get("FEATUREMAPS_SLOW") == "1"
 slow = pytest.mark.skipif(not SLOW, reason="takes minutes; FEATUREMAPS_SLOW=1 runs it")

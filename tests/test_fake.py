@@ -10,8 +10,9 @@ from torch import nn
 from torch._subclasses import FakeTensor, FakeTensorMode
 from torch.nn.attention.flex_attention import flex_attention
 
-from pytest_featuremaps import UnsupportedTensor, capture, fake
-from pytest_featuremaps.fake import shapes_only, suspended
+from pytest_featuremaps import UnsupportedTensor, capture
+from pytest_featuremaps.recording import fake
+from pytest_featuremaps.recording.fake import shapes_only, suspended
 
 REFUSED = "A value was asked for in shapes_only, where tensors have shapes and no values."
 READ = (

@@ -9,8 +9,8 @@ from PIL import Image
 from torch import nn
 
 from pytest_featuremaps import CaptureError, FeatureMap, ShapeSpecError, UnsupportedTensor
-from pytest_featuremaps.keeping import keep
-from pytest_featuremaps.keys import Layer, Place
+from pytest_featuremaps.maps.keeping import keep
+from pytest_featuremaps.names.keys import Layer, Place
 
 
 def feature_map(tensor, *, module_type="Conv2d", layout=None, calls=1):

@@ -16,7 +16,12 @@ from torch.nn import functional
 from torch.overrides import BaseTorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
-from pytest_featuremaps.functional import FunctionalCalls, near_ops, op_name, turns_off_fast_path
+from pytest_featuremaps.recording.interception import (
+    FunctionalCalls,
+    near_ops,
+    op_name,
+    turns_off_fast_path,
+)
 
 YES, NO = True, False
 MASK = torch.ones(2, dtype=torch.bool)

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from pytest_featuremaps import AmbiguousKey, CaptureError, UnsupportedTensor, capture
-from pytest_featuremaps.attention import recomputed
+from pytest_featuremaps.maps.attention import recomputed
 
 SDPA = "scaled_dot_product_attention()"
 

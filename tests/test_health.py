@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pytest_featuremaps import CaptureError, UnsupportedTensor, capture
-from pytest_featuremaps.health import examine, tell
-from pytest_featuremaps.stats import summarise
-from pytest_featuremaps.vitals import Limits, Vitals
+from pytest_featuremaps.checks.health import examine, tell
+from pytest_featuremaps.checks.vitals import Limits, Vitals
+from pytest_featuremaps.numbers.stats import summarise
 
 
 class Log(nn.Module):

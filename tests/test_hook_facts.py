@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from pytest_featuremaps import CaptureError, UnsupportedTensor, capture
-from pytest_featuremaps.recording import Recording
+from pytest_featuremaps.recording.recording import Recording
 
 SCRIPTING = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 QUANTISING = pytest.mark.filterwarnings("ignore:.*quantiz.*", "ignore:.*TypedStorage.*")

@@ -1,6 +1,7 @@
 """The house: which room may know which, and what a run that does not use it loads."""
 
 import ast
+import graphlib
 import sys
 from pathlib import Path
 
@@ -8,349 +9,71 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "pytest_featuremaps"
 
+# Each room, from the top floor down: the rooms below that it may know, and the libraries. The last
+# four rooms are the foundation, which every room stands on.
 FOUNDATION = {"errors", "wording", "filenames", "writing"}
-NUMBERS = {"numpy", "torch"}
-
-# Each room, from the top floor down: the rooms and the libraries it may import. A room on
-# the ground floor knows the foundation only. A package is one room, or drawn room by room.
 ROOMS = {
-    "__init__": {
-        "recording",
-        "fake",
-        "snapshots",
-        "live",
-        "feature_map",
-        "maps",
-        "tolerances",
-        "errors",
-    },
+    "__init__": {"recording", "snapshots", "maps", "baseline"},
     "__main__": {"cli"},
-    "plugin": {
-        "pytest",
-        "comparisons",
-        "reporting",
-        "reviewing",
-        "recapping",
-        "rehearsing",
-        "cleaning",
-        "marks",
-        "invocation",
-        "against.orders",
-        "recording",
-        "fake",
-        "snapshots",
-        "verdicts",
-        "tolerances",
-        *FOUNDATION,
-    },
-    "comparisons": {
-        "pytest",
-        "reporting",
-        "reviewing",
-        "rehearsing",
-        "marks",
-        "invocation",
-        "against.comparing",
-        "against.visiting",
-        "against.orders",
-        "snapshots",
-        "verdicts",
-    },
-    "cleaning": {"pytest"},
-    "marks": {"pytest", "recording", "models", "errors"},
-    "rehearsing": {"pytest", "rerun", "invocation", "wording"},
-    "reviewing": {"pytest", "verdicts", "results", "review", "invocation", *FOUNDATION},
-    "cli": {"review", *FOUNDATION},
-    "results": {
-        "verdicts",
-        "review",
-        "story",
-        "phrases",
-        "baseline",
-        "tables",
-        "rendering",
-    },
-    "against.comparing": {
-        "pytest",
-        "reporting",
-        "against.stores",
-        "against.steadiness",
-        "against.recordings",
-        "against.running",
-        "against.refusals",
-        "against.planning",
-        "against.revision",
-        "against.references",
-        *FOUNDATION,
-    },
-    "against.visiting": {
-        "pytest",
-        "against.stores",
-        "against.orders",
-        "against.references",
-        "against.provenance",
-    },
-    "against.stores": {
-        "pytest",
-        "syrupy",
-        "extensions",
-        "verdicts",
-        "against.references",
-        "against.provenance",
-        *FOUNDATION,
-    },
-    "against.steadiness": {"baseline", "rendering", "tables", "against.references", "wording"},
-    "against.recordings": {
-        "against.running",
-        "against.refusals",
-        "against.planning",
-        "against.references",
-    },
-    "against.running": {
-        "rerun",
-        "against.refusals",
-        "against.planning",
-        "against.orders",
-        "against.references",
-        "against.provenance",
-        "invocation",
-    },
-    "against.refusals": {
-        "rerun",
-        "against.planning",
-        "against.references",
-        "against.provenance",
-    },
-    "against.planning": {"pytest", "invocation", "against.revision", "against.testcode"},
-    "against.orders": {"against.provenance", "invocation"},
-    "against.revision": set(),
-    "against.testcode": set(),
-    "against.references": {*FOUNDATION},
-    "against.provenance": set(),
-    "against.__init__": set(),
-    "reporting": {"pytest", "recapping", "summaries", "verdicts", "recording", *FOUNDATION},
-    "recapping": {"pytest", "verdicts", "recap", "invocation"},
-    "recap": {"verdicts", "wording"},
-    "invocation": {"pytest"},
-    "snapshots": {
-        "syrupy",
-        "extensions",
-        "verdicts",
-        "measuring",
-        "maps",
-        "feature_map",
-        "noise",
-        "rerun",
-        "renaming",
-        "tolerances",
-        "tables",
-        *FOUNDATION,
-    },
-    "live": {
-        "wording",
-        "baseline",
-        "judging",
-        "measuring",
-        "maps",
-        "renaming",
-        "story",
-        "tables",
-        "tolerances",
-        *FOUNDATION,
-    },
-    "extensions": {
-        "syrupy",
-        "verdicts",
-        "feature_map",
-        "story",
-        "baseline",
-        "renaming",
-        "tolerances",
-        "tables",
-        "rendering",
-        "comparing",
-        *FOUNDATION,
-    },
-    "verdicts": {"baseline"},
-    "recording": {
-        "torch",
-        "watching",
-        "calls",
-        "silence",
-        "functional",
-        "models",
-        "maps",
-        "wishes",
-        "log",
-        "targets",
-        "feature_map",
-        "keys",
-        "paths",
-        *FOUNDATION,
-    },
-    "watching": {
-        "torch",
-        "models",
-        "hooks",
-        "entering",
-        "silence",
-        "log",
-        "weights",
-        "wishes",
-        "targets",
-        "keys",
-        "paths",
-    },
-    "fake": {"torch", "errors"},
-    "calls": {
-        "torch",
-        "models",
-        "hooks",
-        "functional",
-        "log",
-        "wishes",
-        "targets",
-        "feature_map",
-        "keeping",
-        "keys",
-        "leaves",
-        "paths",
-        *FOUNDATION,
-    },
-    "hooks": {
-        "torch",
-        "log",
-        "entering",
-        "feature_map",
-        "keeping",
-        "keys",
-        "leaves",
-        "layouts",
-        "paths",
-    },
-    "functional": {"torch"},
-    "silence": {"torch", "targets", "keys", "paths"},
-    "models": {"torch", "paths"},
-    "measuring": {"torch", "maps", "feature_map", "sketch", "stats", "chunks", "tables", "errors"},
+    "plugin": {"session", "against", "recording", "snapshots", "runs", "baseline", "pytest"},
+    "cli": {"review"},
+    "session": {"against", "recording", "snapshots", "maps", "review", "runs", "pytest"},
+    "against": {"snapshots", "rendering", "baseline", "runs", "pytest", "syrupy"},
+    "recording": {"maps", "names", "layouts", "numbers", "torch"},
+    "snapshots": {"maps", "review", "story", "rendering", "baseline", "runs", "syrupy", "numpy"},
     "maps": {
-        "views",
-        "targets",
-        "sheets",
-        "looks",
-        "summaries",
-        "checkup",
-        "feature_map",
-        "contracts",
-        "vitals",
-        "grammar",
-        "log",
-        "keys",
-        *FOUNDATION,
-    },
-    "views": {"targets", "feature_map", "log", "keys", "paths", *FOUNDATION},
-    "log": {"entering", "feature_map", "keys", "paths"},
-    "entering": {"torch", "leaves", "sketch", "errors"},
-    "weights": {"torch", "sketch", "errors"},
-    "wishes": {"keys", "layouts", "errors"},
-    "sheets": {"PIL", "feature_map", "looks", "planes", "rendering", "errors"},
-    "summaries": {"feature_map", "contracts", *FOUNDATION},
-    "checkup": {"torch", "feature_map", "health", "vitals", "stats", "errors"},
-    "targets": {"torch", "paths", *FOUNDATION},
-    "feature_map": {
-        "torch",
-        "pictures",
-        "attention",
-        "bounds",
-        "contracts",
-        "grammar",
-        "keeping",
-        "keys",
-        "leaves",
-        *FOUNDATION,
-    },
-    "pictures": {
-        "PIL",
-        *NUMBERS,
-        "values",
-        "looks",
-        "keeping",
-        "layouts",
-        "planes",
-        "grids",
+        "checks",
+        "names",
+        "story",
         "rendering",
-        "chunks",
-        "errors",
-    },
-    "looks": {"numpy", "PIL", "planes", "components", "rendering", "wording"},
-    "values": {"keeping", "keys", "layouts", "stats", "chunks", "errors", *NUMBERS},
-    "keeping": {"torch", "keys", "reducing", "sketch", "stats", "chunks", "errors"},
-    "keys": {"leaves", "wording"},
-    "leaves": {"torch"},
-    "paths": {"torch"},
-    "health": {"gradients", "vitals", "stats", "wording"},
-    "gradients": {"vitals", "stats", "wording"},
-    "vitals": {"stats"},
-    "bounds": {"stats", "wording"},
-    "contracts": {"shapes", "grammar", "wording", "errors"},
-    "noise": {"tolerances", "tables"},
-    "story": {
-        "wording",
-        "causes",
-        "phrases",
-        "structure",
+        "layouts",
         "baseline",
-        "judging",
-        "tolerances",
+        "numbers",
+        "torch",
+        "numpy",
+        "PIL",
     },
-    "causes": {"wording", "phrases", "baseline", "judging", "tables"},
-    "phrases": {"wording", "baseline", "judging", "tables"},
-    "structure": {"baseline", "naming"},
-    "review": {"tables", *FOUNDATION},
-    "baseline": {"judging", "alignment", "renaming", "tolerances", "tables", "errors"},
-    "judging": {"tolerances", "tables"},
-    "alignment": {"likeness", "naming", "tables"},
-    "likeness": {"naming", "tolerances", "tables"},
-    "renaming": {"errors", "wording"},
-    "naming": set(),
-    "tolerances": {"tables", "errors"},
-    "tables": {"errors"},
-    "reducing": {"stats", "sketch", "folding", "chunks", "errors", *NUMBERS},
-    "stats": {"merging", "chunks", "errors", *NUMBERS},
-    "merging": {"numpy", "chunks"},
-    "sketch": {"folding", "chunks", "errors", *NUMBERS},
-    "folding": {"chunks", *NUMBERS},
-    "chunks": {"errors", *NUMBERS},
-    "shapes": {"grammar", "errors"},
-    "grammar": {"errors", "wording"},
-    "attention": {"torch"},
-    "layouts": {"grids", "wording"},
-    "planes": {"numpy", "grids"},
-    "grids": set(),
-    "components": {"numpy"},
-    "rendering": {"numpy", "PIL", "errors"},
-    "comparing": {"numpy", "wording"},
-    "rerun": set(),
+    "review": {"baseline"},
+    "runs": {"pytest"},
+    "checks": {"numbers"},
+    "names": {"torch"},
+    "rendering": {"layouts", "numpy", "PIL"},
+    "story": {"baseline"},
+    "baseline": set(),
+    "layouts": {"numpy"},
+    "numbers": {"torch", "numpy"},
     "errors": set(),
     "wording": set(),
     "filenames": set(),
     "writing": set(),
 }
-TYPES_ONLY = {"pictures": {"PIL"}, "maps": {"PIL"}}
+# Of a room that knows such a library, only these modules do.
+DOORS = {
+    "syrupy": {"snapshots.feature_snapshot", "snapshots.extensions", "against.stores"},
+    "pytest": {
+        "runs.invocation",
+        "against.comparing",
+        "against.planning",
+        "against.stores",
+        "against.visiting",
+    },
+}
 
 
-def rooms():
+def modules():
     for path in sorted(PACKAGE.rglob("*.py")):
-        yield room_of(path.relative_to(PACKAGE).with_suffix("").parts), path
+        yield ".".join(path.relative_to(PACKAGE).with_suffix("").parts), path
 
 
-def room_of(parts):
-    """The room of a module, or of a name in it."""
-    inside = ".".join(parts[:2])
-    return inside if inside in ROOMS else parts[0]
+MODULES = dict(modules())
+
+
+def room_of(module):
+    return module.partition(".")[0]
 
 
 def imports(path):
-    """Every module that a file imports, wherever in it: ours by room, others by library."""
+    """Every module that a file imports, wherever in it: ours by path, others by library."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -360,33 +83,56 @@ def imports(path):
     for name in found:
         first, *rest = name.split(".")
         if first == "pytest_featuremaps":
-            yield room_of(rest)
+            yield module_of(rest)
         elif first not in sys.stdlib_module_names:
             yield first
 
 
+def module_of(names):
+    """The module that is imported, or that something is imported from."""
+    spellings = (".".join(names[:end]) for end in range(len(names), 0, -1))
+    known = (one for one in spellings if one in MODULES or f"{one}.__init__" in MODULES)
+    found = next(known)
+    return found if found in MODULES else f"{found}.__init__"
+
+
+IMPORTS = {name: set(imports(path)) for name, path in MODULES.items()}
+
+
+def known_to(room):
+    """What the modules of a room know, but for the room itself."""
+    inside = [found for name, found in IMPORTS.items() if room_of(name) == room]
+    return {room_of(one) for found in inside for one in found} - {room}
+
+
 def test_every_room_is_in_the_drawing():
-    assert {room for room, _ in rooms()} == set(ROOMS)
+    assert {room_of(name) for name in MODULES} == set(ROOMS)
 
 
-@pytest.mark.parametrize(
-    ("room", "path"), list(rooms()), ids=lambda value: getattr(value, "stem", value)
-)
-def test_a_room_knows_only_what_the_drawing_shows(room, path):
-    allowed = ROOMS[room] | TYPES_ONLY.get(room, set()) | {room}
-    assert set(imports(path)) <= allowed
-
-
-def test_every_arrow_of_the_drawing_is_there():
-    drawn = {(room, other) for room, allowed in ROOMS.items() for other in allowed - FOUNDATION}
-    assert drawn <= {(room, other) for room, path in rooms() for other in imports(path)}
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_knows_what_the_drawing_shows_and_nothing_else(room):
+    assert known_to(room) - FOUNDATION == ROOMS[room]
 
 
 def test_arrows_only_go_down():
     floor = {room: number for number, room in enumerate(ROOMS)}
-    for room, allowed in ROOMS.items():
-        for other in allowed & set(ROOMS):
+    for room in ROOMS:
+        for other in known_to(room) & set(ROOMS):
             assert floor[room] < floor[other], f"{room} must stand above {other}"
+
+
+def test_no_two_modules_know_each_other_by_any_way():
+    order = graphlib.TopologicalSorter(
+        {name: found & set(MODULES) for name, found in IMPORTS.items()}
+    )
+    order.prepare()  # raises where there is a cycle, and names it
+
+
+@pytest.mark.parametrize("library", DOORS)
+def test_a_library_is_known_to_few_modules(library):
+    behind = {"plugin", "session"} if library == "pytest" else set()
+    found = {name for name, known in IMPORTS.items() if library in known}
+    assert {name for name in found if room_of(name) not in behind} == DOORS[library]
 
 
 HEAVY = ("torch", "numpy", "PIL", "syrupy")

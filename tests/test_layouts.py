@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from pytest_featuremaps import capture
-from pytest_featuremaps.layouts import channel_axis, guess, misfit, slip
+from pytest_featuremaps.layouts.layouts import channel_axis, guess, misfit, slip
 
 
 class Call(nn.Module):

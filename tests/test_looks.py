@@ -11,18 +11,10 @@ from nets import Net
 from PIL import Image
 from torch import nn
 
-from pytest_featuremaps import (
-    CaptureError,
-    FeatureMap,
-    UnsupportedTensor,
-    capture,
-    components,
-    looks,
-    rendering,
-    sheets,
-)
-from pytest_featuremaps.keeping import keep
-from pytest_featuremaps.keys import Layer, Place
+from pytest_featuremaps import CaptureError, FeatureMap, UnsupportedTensor, capture, rendering
+from pytest_featuremaps.maps import sheets
+from pytest_featuremaps.maps.keeping import keep
+from pytest_featuremaps.names.keys import Layer, Place
 from pytest_featuremaps.rendering import (
     DEAD,
     HIGHEST,
@@ -32,6 +24,8 @@ from pytest_featuremaps.rendering import (
     NAN,
     PLUS_INF,
     PictureTooLarge,
+    components,
+    looks,
     palette,
 )
 

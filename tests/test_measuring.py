@@ -7,8 +7,9 @@ import torch
 from nets import Net
 from torch import nn
 
-from pytest_featuremaps import baseline, capture
-from pytest_featuremaps.measuring import environment, line, table
+from pytest_featuremaps import capture
+from pytest_featuremaps.baseline import comparing
+from pytest_featuremaps.maps.measuring import environment, line, table
 
 
 def digest_after(model, change=lambda model: None):
@@ -81,12 +82,12 @@ def test_what_was_kept_is_measured_and_compared(net, photo, keep):
     for one in tables[0].lines:
         found = {name for name in ("stats", "sketch", "digest") if getattr(one, name)}
         assert found == known[keep]
-    assert baseline.compare(*tables)
+    assert comparing.compare(*tables)
     wider = Net().eval()
     wider.features[2] = nn.Conv2d(8, 3, 1)
     with capture(wider, "**", keep=keep) as maps:
         wider(photo)
-    assert baseline.compare(tables[0], table(maps)).first.kind in {"changed", "reshaped"}
+    assert comparing.compare(tables[0], table(maps)).first.kind in {"changed", "reshaped"}
 
 
 def test_one_sample_is_measured_on_its_own(photo):

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_featuremaps import rendering
-from pytest_featuremaps.baseline import compare, merge
-from pytest_featuremaps.noise import CHANCE, measured, rounded_up
-from pytest_featuremaps.rehearsing import told
-from pytest_featuremaps.rerun import End, arguments, get, left, put
-from pytest_featuremaps.tables import Line, Table, dump, load
-from pytest_featuremaps.tolerances import resolve, same_noise
+from pytest_featuremaps.baseline.comparing import compare, merge
+from pytest_featuremaps.baseline.noise import CHANCE, measured, rounded_up
+from pytest_featuremaps.baseline.tables import Line, Table, dump, load
+from pytest_featuremaps.baseline.tolerances import resolve, same_noise
+from pytest_featuremaps.runs.rerun import End, arguments, get, left, put
+from pytest_featuremaps.session.rehearsing import told
 
 
 def line(key="conv", *, drift=0.0, noise=None, dtype="float32", rms=1.0, device="cpu", **more):

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_featuremaps import grids, layouts
-from pytest_featuremaps.grids import Grid
-from pytest_featuremaps.planes import lay_out
+from pytest_featuremaps.layouts import grids, layouts
+from pytest_featuremaps.layouts.grids import Grid
+from pytest_featuremaps.layouts.planes import lay_out
 
 # --- declared -------------------------------------------------------------------------------------
 

@@ -16,9 +16,9 @@ from PIL import Image
 from torch import nn
 
 from pytest_featuremaps import capture
-from pytest_featuremaps.baseline import compare
-from pytest_featuremaps.measuring import table
-from pytest_featuremaps.tables import dump, load
+from pytest_featuremaps.baseline.comparing import compare
+from pytest_featuremaps.baseline.tables import dump, load
+from pytest_featuremaps.maps.measuring import table
 
 
 def equal(one, other):

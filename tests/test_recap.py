@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_featuremaps.baseline import compare
-from pytest_featuremaps.recap import (
+from pytest_featuremaps.baseline.comparing import compare
+from pytest_featuremaps.baseline.tables import Line, Table
+from pytest_featuremaps.session.recap import (
     Failed,
     append,
     block,
@@ -17,8 +18,7 @@ from pytest_featuremaps.recap import (
     step_summary,
     workflow_commands,
 )
-from pytest_featuremaps.tables import Line, Table
-from pytest_featuremaps.verdicts import Verdict
+from pytest_featuremaps.snapshots.verdicts import Verdict
 
 
 def table(**means):

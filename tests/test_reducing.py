@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.overrides import TorchFunctionMode
 
-from pytest_featuremaps import reducing
 from pytest_featuremaps.errors import UnsupportedTensor
-from pytest_featuremaps.reducing import reduce, reduce_and_sketch
-from pytest_featuremaps.sketch import sketch
-from pytest_featuremaps.stats import summarise
+from pytest_featuremaps.numbers import reducing
+from pytest_featuremaps.numbers.reducing import reduce, reduce_and_sketch
+from pytest_featuremaps.numbers.sketch import sketch
+from pytest_featuremaps.numbers.stats import summarise
 
 LARGE = 600_000  # more than two chunks
 SIZES = [1, 2, 243, 244, 9_760, 9_761, 33_000, 249_856, 249_857, LARGE]

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from pytest_featuremaps.baseline.renaming import renamed
 from pytest_featuremaps.errors import BaselineError
-from pytest_featuremaps.renaming import renamed
 
 OLD = ["stem", "layer.0.conv", "layer.1.conv", "layer.1.conv[0]", "."]
 NEW = ["stem", "encoder.0.conv", "encoder.1.conv", "encoder.1.conv[0]", "."]

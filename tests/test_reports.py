@@ -4,7 +4,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from pytest_featuremaps import stats
+from pytest_featuremaps.numbers import stats
 
 BROKEN = """
 @pytest.mark.capture("**")

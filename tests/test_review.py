@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from waiting import AFTER, BEFORE, KEYS, TEST, Project, drawn, table
 
-from pytest_featuremaps import cli, tables, writing
+from pytest_featuremaps import cli, writing
+from pytest_featuremaps.baseline import tables
 from pytest_featuremaps.review import folder, lines
 from pytest_featuremaps.review.records import Map
 

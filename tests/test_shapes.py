@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_featuremaps.checks.shapes import Match, check
 from pytest_featuremaps.errors import ShapeSpecError
-from pytest_featuremaps.shapes import Match, check
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from pytest_featuremaps import CaptureError, capture
-from pytest_featuremaps.recording import Recording
+from pytest_featuremaps.recording.recording import Recording
 
 X = torch.tensor([[1.0, -2.0]])
 NOT_CALLED = (

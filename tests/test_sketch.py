@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
 from pytest_featuremaps.errors import UnsupportedTensor
-from pytest_featuremaps.folding import BUCKETS, signs
-from pytest_featuremaps.sketch import UNIT, Sketch, digest, estimate, sketch
+from pytest_featuremaps.numbers.folding import BUCKETS, signs
+from pytest_featuremaps.numbers.sketch import UNIT, Sketch, digest, estimate, sketch
 
 LARGE = 600_000  # more than two chunks
 

@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pytest_featuremaps import capture
-from pytest_featuremaps import sketch as room
-from pytest_featuremaps.sketch import estimate, sketch
+from pytest_featuremaps.numbers import sketch as room
+from pytest_featuremaps.numbers.sketch import estimate, sketch
 
 NAMES = ("mobilenet", "pnet", "rnet", "onet", "vit", "swin", "convnext", "bert")
 

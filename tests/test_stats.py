@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch._subclasses import FakeTensorMode
 
 from pytest_featuremaps.errors import UnsupportedTensor
-from pytest_featuremaps.stats import Stats, summarise
+from pytest_featuremaps.numbers.stats import Stats, summarise
 
 LARGE = 600_000  # more than two chunks
 

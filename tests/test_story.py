@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_featuremaps.baseline import compare
-from pytest_featuremaps.story import headline, tell
-from pytest_featuremaps.tables import INPUTS, Line, Table
-from pytest_featuremaps.tolerances import Tolerance
+from pytest_featuremaps.baseline.comparing import compare
+from pytest_featuremaps.baseline.tables import INPUTS, Line, Table
+from pytest_featuremaps.baseline.tolerances import Tolerance
+from pytest_featuremaps.story.story import headline, tell
 
 ENVIRONMENT = {"torch": "2.13.0", "cpu_capability": "AVX512"}
 STEP = 128_037  # on each of 61 sums this is a relative L2 change of 0.1

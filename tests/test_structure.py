@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pytest_featuremaps import capture
-from pytest_featuremaps.alignment import align
-from pytest_featuremaps.baseline import compare, merge
-from pytest_featuremaps.measuring import table
-from pytest_featuremaps.story import headline, tell
-from pytest_featuremaps.tables import Line, Table, dump, load
+from pytest_featuremaps.baseline.alignment import align
+from pytest_featuremaps.baseline.comparing import compare, merge
+from pytest_featuremaps.baseline.tables import Line, Table, dump, load
+from pytest_featuremaps.maps.measuring import table
+from pytest_featuremaps.story.story import headline, tell
 
 
 class Block(nn.Module):

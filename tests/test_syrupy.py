@@ -6,14 +6,14 @@ from importlib import metadata
 
 import pytest
 
-from pytest_featuremaps.extensions import Extension, PictureExtension, TableExtension
+from pytest_featuremaps.snapshots.extensions import Extension, PictureExtension, TableExtension
 
 SYRUPY = tuple(map(int, metadata.version("syrupy").split(".")[:2]))
 TABLE = "__snapshots__/test_it/test_table.jsonl"
 
 BODY = """
-from pytest_featuremaps.extensions import TableExtension
-from pytest_featuremaps.measuring import table
+from pytest_featuremaps.snapshots.extensions import TableExtension
+from pytest_featuremaps.maps.measuring import table
 
 @pytest.mark.capture("relu")
 def test_table(output, feature_maps, feature_snapshot):
@@ -134,7 +134,7 @@ def test_the_extensions_are_found_by_their_names(project):
         "    assert table(feature_maps) == snapshot\n"
     )
     project.write(body=body)
-    option = "--snapshot-default-extension=pytest_featuremaps.extensions.TableExtension"
+    option = "--snapshot-default-extension=pytest_featuremaps.snapshots.extensions.TableExtension"
     project.run(option, "--snapshot-update").assert_outcomes(passed=1)
     project.run(option).assert_outcomes(passed=1)
     assert list(project.stored()) == ["test_table.jsonl"]

@@ -6,8 +6,8 @@ import pytest
 from torch import nn
 
 from pytest_featuremaps.errors import CaptureError
-from pytest_featuremaps.paths import survey
-from pytest_featuremaps.targets import resolve
+from pytest_featuremaps.names.paths import survey
+from pytest_featuremaps.names.targets import resolve
 
 
 class Block(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pytest_featuremaps import capture
-from pytest_featuremaps.models import training_of
+from pytest_featuremaps.recording.models import training_of
 
 
 @pytest.mark.parametrize(

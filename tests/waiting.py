@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from pytest_featuremaps import rendering, tables
+from pytest_featuremaps import rendering
+from pytest_featuremaps.baseline import tables
 from pytest_featuremaps.review import folder
 from pytest_featuremaps.review.records import File, Map, Record, digest, identity
 

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 
 from pytest_featuremaps import capture
-from pytest_featuremaps.measuring import table
+from pytest_featuremaps.maps.measuring import table
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "face_detector"))
 

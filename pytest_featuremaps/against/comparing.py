@@ -15,8 +15,7 @@ from pytest_featuremaps import writing
 from pytest_featuremaps.against import recordings, refusals, revision, running
 from pytest_featuremaps.against.planning import Visit, plan
 from pytest_featuremaps.against.references import Recording, References
-from pytest_featuremaps.reporting import FAILED
-from pytest_featuremaps.wording import counted
+from pytest_featuremaps.wording import FAILED_SECTION, counted
 
 if TYPE_CHECKING:
     from pytest_featuremaps.against.stores import Recorded
@@ -145,7 +144,7 @@ class Comparing:
         for name, value in report.user_properties:
             if name == MISSING:
                 self._missing[report.nodeid] = str(value)
-        if any(title.startswith(FAILED) for title, _ in report.sections):
+        if any(title.startswith(FAILED_SECTION) for title, _ in report.sections):
             self._failed[report.nodeid] = None
         elif report.when == "call":
             self._failed.pop(report.nodeid, None)  # it was run again

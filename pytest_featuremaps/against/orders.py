@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_featuremaps.against.provenance import Border, Guard
-from pytest_featuremaps.invocation import ORDERS
+from pytest_featuremaps.runs.invocation import ORDERS
 
 
 @dataclass(frozen=True)

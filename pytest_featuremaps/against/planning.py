@@ -18,7 +18,7 @@ import pytest
 from pytest_featuremaps.against import revision
 from pytest_featuremaps.against.revision import Repository, Revision
 from pytest_featuremaps.against.testcode import Rule
-from pytest_featuremaps.invocation import TEST_FILES
+from pytest_featuremaps.runs.invocation import TEST_FILES
 
 # What differs from one shell to the next, and is no part of what a test depends on.
 _VOLATILE: Final = (

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
-from pytest_featuremaps import rerun
 from pytest_featuremaps.against.planning import Visit
 from pytest_featuremaps.against.provenance import Stray
 from pytest_featuremaps.against.references import Recording
+from pytest_featuremaps.runs import rerun
 
 _LINES: Final = 12  # of the output of a run that broke down
 

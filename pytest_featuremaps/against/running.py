@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from pytest_featuremaps import rerun
 from pytest_featuremaps.against import refusals
 from pytest_featuremaps.against.orders import Orders
 from pytest_featuremaps.against.planning import Visit, digest
 from pytest_featuremaps.against.provenance import Border, Stray
 from pytest_featuremaps.against.references import Recording, References
-from pytest_featuremaps.invocation import ORDERS
+from pytest_featuremaps.runs import rerun
+from pytest_featuremaps.runs.invocation import ORDERS
 
 _PASSED_OR_FAILED: Final = (0, 1, 5)
 

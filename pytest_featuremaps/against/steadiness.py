@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from pytest_featuremaps import baseline, rendering, tables
+from pytest_featuremaps import rendering
 from pytest_featuremaps.against.references import References
+from pytest_featuremaps.baseline import comparing, tables
 from pytest_featuremaps.wording import counted
 
 
@@ -22,7 +23,7 @@ def unsteady(first: References, second: References, tests: Collection[str]) -> d
         before, after = first.get(test, name), second.get(test, name)
         if test not in tests or test in found or before is None or after is None:
             continue
-        comparison = baseline.compare(_table(name, before), _table(name, after), "exact")
+        comparison = comparing.compare(_table(name, before), _table(name, after), "exact")
         if comparison.first:
             found[test] = _told(comparison, comparison.first)
     return found
@@ -32,7 +33,7 @@ def _table(name: str, data: bytes) -> tables.Table:
     return tables.load(rendering.decode(data)[1].encode() if name.endswith(".png") else data)
 
 
-def _told(comparison: baseline.Comparison, first: baseline.Entry) -> str:
+def _told(comparison: comparing.Comparison, first: comparing.Entry) -> str:
     others = sum(1 for entry in comparison.entries if not entry.agrees) - 1
     more = f", and {counted(others, 'more map')}" if others else ""
     moves = [one.observed for one in first.violations if one.quantity == "relative_l2"]

@@ -12,8 +12,8 @@ from syrupy.location import PyTestLocation
 from pytest_featuremaps.against.provenance import foreign
 from pytest_featuremaps.against.references import Recording, References
 from pytest_featuremaps.errors import BaselineError
-from pytest_featuremaps.extensions import Extension, Options, as_bytes
-from pytest_featuremaps.verdicts import Verdict
+from pytest_featuremaps.snapshots.extensions import Extension, Options, as_bytes
+from pytest_featuremaps.snapshots.verdicts import Verdict
 
 
 class _WithoutBaselines:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from pytest_featuremaps import tables, writing
+from pytest_featuremaps import writing
+from pytest_featuremaps.baseline import tables
 from pytest_featuremaps.errors import FeatureMapsError
 from pytest_featuremaps.review import folder, lines
 from pytest_featuremaps.review.folder import Result

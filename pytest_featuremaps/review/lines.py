@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from pytest_featuremaps import tables
+from pytest_featuremaps.baseline import tables
 from pytest_featuremaps.errors import FeatureMapsError
 from pytest_featuremaps.review.records import AGREEING, Map
 

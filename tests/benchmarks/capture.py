@@ -24,10 +24,10 @@ import torch
 from torch import nn
 
 from pytest_featuremaps import capture
-from pytest_featuremaps.functional import FunctionalCalls
-from pytest_featuremaps.paths import survey
-from pytest_featuremaps.recording import Recording
-from pytest_featuremaps.targets import resolve
+from pytest_featuremaps.names.paths import survey
+from pytest_featuremaps.names.targets import resolve
+from pytest_featuremaps.recording.interception import FunctionalCalls
+from pytest_featuremaps.recording.recording import Recording
 
 sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves a script's folder out
 

@@ -15,7 +15,7 @@ import torch
 import zoo
 from pairing import machine, table
 
-from pytest_featuremaps.baseline import compare
+from pytest_featuremaps.baseline.comparing import compare
 
 COLUMNS = {
     "one thread": ("as it is", "one"),

@@ -14,9 +14,9 @@ sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves a script
 
 from pairing import interleaved, machine, median_ms, ratio, table
 
-from pytest_featuremaps.baseline import compare, merge
-from pytest_featuremaps.story import tell
-from pytest_featuremaps.tables import Line, Table, dump, load
+from pytest_featuremaps.baseline.comparing import compare, merge
+from pytest_featuremaps.baseline.tables import Line, Table, dump, load
+from pytest_featuremaps.story.story import tell
 
 SIZES = (100, 1_000, 10_000)
 

@@ -1,0 +1,1 @@
+"""The table of numbers: written, read, aligned and compared."""

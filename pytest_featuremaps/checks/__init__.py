@@ -1,0 +1,1 @@
+"""What is held against a feature map: shapes, bounds, health."""

@@ -1,0 +1,1 @@
+"""What each axis of a feature map means, and where a channel lies in it."""

@@ -1,0 +1,1 @@
+"""Feature maps: one, all of a recording, and what can be asked of them."""

@@ -1,0 +1,115 @@
+"""What is kept of a tensor that a module takes or returns: values, statistics or its shape."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from pytest_featuremaps.errors import UnsupportedTensor
+from pytest_featuremaps.names.keys import Keep
+from pytest_featuremaps.numbers.chunks import count_infinite
+from pytest_featuremaps.numbers.reducing import reduce, reduce_and_sketch
+from pytest_featuremaps.numbers.sketch import Sketch, digest, sketch
+from pytest_featuremaps.numbers.stats import Stats
+
+
+class Kept(NamedTuple):
+    """What is known of one tensor after the forward.
+
+    Attributes:
+        how: how much was kept.
+        shape: its sizes.
+        dtype: its element type.
+        device: the device it was made on.
+        tensor: its values, as an independent copy; None unless values are kept.
+        stats: its statistics, where they were taken in the hook.
+        sketch: its sketch, likewise; None for integers and bool.
+        digest: the digest of integers and bool, likewise: they are compared exactly.
+        infinite: how many values are ±Inf, likewise; the statistics count the largest numbers
+            of a dtype along.
+        obstacle: why statistics could not be taken in the hook; empty otherwise.
+    """
+
+    how: Keep
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
+    tensor: torch.Tensor | None = None
+    stats: Stats | None = None
+    sketch: Sketch | None = None
+    digest: str | None = None
+    infinite: int = 0
+    obstacle: str = ""
+
+
+def keep(
+    tensor: torch.Tensor, how: Keep = "values", *, axis: int | None = None, sketched: bool = False
+) -> Kept:
+    """Keep as much of a tensor as was asked for, so that nothing later can change it.
+
+    Args:
+        tensor: what a module takes or returns; neither it nor its gradient is touched.
+        how: `"values"` copies it; `"stats"` reduces it and keeps no tensor; `"shapes"`
+            keeps neither.
+        axis: the axis to take statistics along as well, when they are taken.
+        sketched: whether statistics come with a sketch, or a digest of integers and bool.
+
+    Raises:
+        UnsupportedTensor: the tensor has no one shape of its own.
+    """
+    tensor = _own(tensor)
+    facts = (how, tuple(tensor.shape), tensor.dtype, tensor.device)
+    if how == "values":
+        return Kept(*facts, tensor=_own(independent(tensor)))
+    if how == "shapes":
+        return Kept(*facts)
+    rounded = tensor.is_floating_point() or tensor.is_complex()
+    drawn = None
+    try:
+        if sketched and rounded and axis is None:
+            numbers, drawn = reduce_and_sketch(tensor)
+        else:
+            numbers = reduce(tensor, axis)
+            drawn = sketch(tensor) if sketched and rounded else None
+    except UnsupportedTensor as error:
+        # Asking for the numbers is what says why there are none.
+        return Kept(*facts, obstacle=str(error))
+    infinite = count_infinite(tensor) if numbers.inf_count else 0
+    hashed = digest(tensor) if sketched and not rounded else None
+    return Kept(*facts, stats=numbers, sketch=drawn, digest=hashed, infinite=infinite)
+
+
+def _own(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor without what `torch.func` wraps around it while a transform runs.
+
+    Raises:
+        UnsupportedTensor: what is left is no tensor with a shape of its own.
+    """
+    if tensor.is_nested and tensor.layout is torch.strided:
+        raise UnsupportedTensor(
+            "a nested tensor's samples differ in size, so it has no one shape: pad it with "
+            "torch.nested.to_padded_tensor, or build the nn.TransformerEncoder that makes it "
+            "with enable_nested_tensor=False"
+        )
+    if not torch._C._are_functorch_transforms_active():
+        return tensor
+    wrappers = torch._C._functorch
+    while wrappers.is_functorch_wrapped_tensor(tensor):
+        if wrappers.is_batchedtensor(tensor):
+            raise UnsupportedTensor(
+                "inside torch.vmap a tensor stands for one sample of many and cannot be kept: "
+                "call the model on the whole batch"
+            )
+        tensor = wrappers.get_unwrapped(tensor)
+    return tensor
+
+
+def independent(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a detached copy that owns its memory, and no more than its own size of it."""
+    if tensor.is_inference() or torch.is_inference_mode_enabled():
+        # Made outside inference mode, the copy is a plain tensor, which autograd and
+        # in-place operations accept after the forward.
+        with torch.inference_mode(mode=False):
+            return tensor.detach().clone()
+    return tensor.detach().clone()

@@ -1,0 +1,109 @@
+"""A feature map as a line of numbers, and the environment it was computed in."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from pytest_featuremaps.baseline.tables import INPUTS, STATISTICS, Line, Table
+from pytest_featuremaps.errors import CaptureError, UnsupportedTensor
+from pytest_featuremaps.maps.feature_map import FeatureMap
+from pytest_featuremaps.maps.feature_maps import FeatureMaps
+from pytest_featuremaps.numbers.chunks import VALUELESS
+from pytest_featuremaps.numbers.sketch import Sketch, digest, digest_text, sketch
+from pytest_featuremaps.numbers.stats import Stats, summarise
+
+
+def table(maps: FeatureMaps, *, sample: int | None = None) -> Table:
+    """Measure feature maps, in their order.
+
+    Args:
+        maps: the maps of a recording.
+        sample: measure this sample of each batch only; all of it when None.
+
+    Raises:
+        UnsupportedTensor: a map has no readable values.
+        IndexError: a map has no such sample.
+    """
+    lines = tuple(line(key, one, sample=sample) for key, one in maps.items())
+    facts = environment()
+    # One sample is the same in batches that differ.
+    inputs = maps.inputs_digest() if sample is None else None
+    return Table(facts | {INPUTS: inputs} if inputs else facts, lines)
+
+
+def line(key: str, one: FeatureMap, *, sample: int | None = None) -> Line:
+    """Measure one feature map; arguments and errors are those of `table`.
+
+    Of a map whose values were not kept, what was kept is measured; of one that never had any,
+    such as a fake tensor's, the shape and the dtype.
+    """
+    chosen = one if sample is None else one.take(sample)
+    facts = Line(
+        key=key,
+        module_type=one.module_type,
+        shape=chosen.shape,
+        dtype=str(one.dtype).removeprefix("torch."),
+        device=one.device.type,
+        stats={},
+        weights=one.place.layer.weights(),
+        inputs=_inputs(one) if one.has_inputs and sample is None else None,
+    )
+    try:
+        return replace(facts, **_measured(chosen))
+    except UnsupportedTensor as error:
+        if str(error) in VALUELESS:
+            return facts
+        raise UnsupportedTensor(f"{one.place.title} cannot be measured: {error}") from None
+
+
+def _inputs(one: FeatureMap) -> str | None:
+    """Digest what went into a layer; None where its values were not kept or cannot be read."""
+    try:
+        # Not their names: a parameter that is called otherwise is given the same.
+        words = [f"{given.shape} {digest(given.tensor)}" for given in one.inputs.values()]
+    except (CaptureError, UnsupportedTensor):
+        return None
+    return digest_text(" ".join(words))
+
+
+def _measured(one: FeatureMap) -> dict[str, Any]:
+    """Return the numbers of a map, or those that were taken in the hook, as fields of a line."""
+    kept = one.kept
+    if kept.how == "values":
+        rounded = one.tensor.is_floating_point() or one.tensor.is_complex()
+        drawn = sketch(one.tensor) if rounded else None
+        return _fields(summarise(one.tensor), drawn, digest(one.tensor))
+    if kept.obstacle:
+        raise UnsupportedTensor(kept.obstacle)
+    return _fields(kept.stats, kept.sketch, kept.digest) if kept.stats else {}
+
+
+def _fields(stats: Stats, drawn: Sketch | None, bytes_: str | None) -> dict[str, Any]:
+    return {
+        "stats": {name: getattr(stats, name) for name in STATISTICS},
+        "sketch": drawn.values if drawn else None,
+        "nonfinite": drawn.nonfinite if drawn else None,
+        "digest": bytes_,
+    }
+
+
+def environment() -> dict[str, str | int | bool | None]:
+    """Return what the numbers of this machine may depend on, as plain values."""
+    facts: dict[str, str | int | bool | None] = {
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "mkldnn": bool(torch.backends.mkldnn.enabled),
+        "default_dtype": str(torch.get_default_dtype()).removeprefix("torch."),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }
+    if torch.cuda.is_available():
+        facts["gpu"] = torch.cuda.get_device_name()
+        facts["tf32"] = torch.backends.cuda.matmul.allow_tf32
+    return facts

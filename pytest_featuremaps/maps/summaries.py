@@ -1,0 +1,80 @@
+"""A recording in lines: the table of its maps, and one line for each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import islice
+
+from pytest_featuremaps.checks import contracts
+from pytest_featuremaps.errors import CaptureError, UnsupportedTensor
+from pytest_featuremaps.maps.feature_map import FeatureMap
+from pytest_featuremaps.wording import in_columns, plain
+
+_HEADINGS = ("feature map", "module", "shape", "dtype", "mean", "std", "min", "max", "zeros")
+_WORDS = 4
+
+PROPERTY = "feature map"
+"""What the names of all properties begin with."""
+
+
+def table(maps: Mapping[str, FeatureMap], *, most: int | None = None) -> list[str]:
+    """Write the facts and numbers of feature maps as the lines of a table.
+
+    Args:
+        maps: the maps by key.
+        most: how many of them to write; all when None.
+    """
+    rows = [_HEADINGS, *(_row(key, one) for key, one in islice(maps.items(), most))]
+    more = len(maps) - len(rows) + 1
+    return [*in_columns(rows, words=_WORDS), *([f"and {more} more"] if more else [])]
+
+
+def specs(maps: Mapping[str, FeatureMap]) -> str:
+    """Write the shapes of feature maps as a call of `assert_shapes`."""
+    return contracts.propose(
+        [contracts.Found(key, one.shape, one.layout) for key, one in maps.items()]
+    )
+
+
+def properties(
+    maps: Mapping[str, FeatureMap], *, most: int, measure: bool
+) -> list[tuple[str, str]]:
+    """Write each map as a property of a test's report.
+
+    Args:
+        maps: the maps by key.
+        most: how many of them to write.
+        measure: whether to take statistics that are not known yet.
+    """
+    written = [
+        (f"{PROPERTY} {plain(key)}", _line(one, measure=measure))
+        for key, one in islice(maps.items(), most)
+    ]
+    more = len(maps) - len(written)
+    return [*written, *([(f"{PROPERTY}s left out", str(more))] if more else [])]
+
+
+def _line(one: FeatureMap, *, measure: bool) -> str:
+    facts = _facts(one)
+    if not measure and not one.measured:
+        return " ".join(facts)
+    numbers = zip(_HEADINGS[_WORDS:], _numbers(one), strict=True)
+    return " ".join([*facts, *(f"{name}={value}" for name, value in numbers)])
+
+
+def _row(key: str, one: FeatureMap) -> tuple[str, ...]:
+    return (plain(key), *_facts(one), *_numbers(one))
+
+
+def _facts(one: FeatureMap) -> tuple[str, str, str]:
+    dtype = str(one.dtype).removeprefix("torch.")
+    return plain(one.module_type), "×".join(map(str, one.shape)) or "scalar", dtype
+
+
+def _numbers(one: FeatureMap) -> tuple[str, ...]:
+    try:
+        numbers = one.stats
+    except (UnsupportedTensor, CaptureError):
+        return ("–",) * (len(_HEADINGS) - _WORDS)
+    moments = (numbers.mean, numbers.std, numbers.min, numbers.max)
+    return (*(f"{value:.3g}" for value in moments), f"{100 * numbers.zero_fraction:.1f}%")

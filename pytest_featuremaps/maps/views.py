@@ -1,0 +1,120 @@
+"""Which layers of a log are looked at, and which of their maps a key or a pattern means."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TypeGuard
+
+from pytest_featuremaps.errors import CaptureError
+from pytest_featuremaps.maps.feature_map import FeatureMap
+from pytest_featuremaps.maps.log import Log
+from pytest_featuremaps.names.keys import Layer, Where
+from pytest_featuremaps.names.paths import ROOT, Paths
+from pytest_featuremaps.names.targets import Target
+from pytest_featuremaps.wording import listed
+
+# What is raised here is told to whoever called a check: pytest ends the traceback there.
+__tracebackhide__ = True
+
+
+@dataclass(frozen=True)
+class View:
+    """A part of a log; what is recorded later is seen as well.
+
+    Attributes:
+        log: where the maps are recorded.
+        chosen: the layers to look at; all of them when None.
+        model: the model to look at, whose name keys then leave out; all when None.
+    """
+
+    log: Log
+    chosen: frozenset[Where] | None = None
+    model: str | None = None
+
+    def layers(self) -> dict[Where, Layer]:
+        """Return the captured layers, those that did not run as well."""
+        return {where: one for where, one in list(self.log.layers.items()) if self._shows(where)}
+
+    def names(self) -> list[str]:
+        """Return what the captured layers are called."""
+        bare = self.model is not None
+        return [one.path if bare else one.name for one in self.layers().values()]
+
+    def maps(self) -> list[FeatureMap]:
+        """Return the maps, in order of completion."""
+        return [one for one in list(self.log.maps) if self._shows(one.place.layer.where)]
+
+    def key(self, one: FeatureMap) -> str:
+        """Return the key of a map."""
+        return one.place.bare_key if self.model is not None else one.place.key
+
+    def index(self) -> dict[str, FeatureMap]:
+        """Return the maps by key."""
+        return {self.key(one): one for one in self.maps()}
+
+    def find(self, key: str) -> list[FeatureMap]:
+        """Return the maps that a key means: the one whose own it is, or else all that fit."""
+        if not isinstance(key, str):
+            return []
+        found = self._spelled(key)
+        own = [one for one in found if self.key(one) == key]
+        return own[:1] or found or self._find_alias(key)
+
+    def matching(self, pattern: Target) -> set[Where]:
+        """Return the captured layers that a path, glob or regular expression means."""
+        if isinstance(pattern, re.Pattern):
+            return {where for where in self.layers() if pattern.fullmatch(where[1])}
+        if not isinstance(pattern, str):
+            raise CaptureError(
+                f"{pattern!r} is no layer: name a module path, a glob or a compiled regular "
+                "expression."
+            )
+        return {where for where in self.layers() if self._means(pattern, where)}
+
+    def missing(self, key: object) -> str:
+        """Say that there is no map of a key, and why."""
+        silent = [self.log.layers[where] for where in self.matching(key)] if _is_text(key) else []
+        if silent:
+            why = f": {self.log.explain(silent[0])}"
+        elif _is_text(key) and any(paths.find(key) for paths in self.log.paths.values()):
+            why = ": the module exists, but is not captured"
+        else:
+            why = ""
+        known = listed(map(self.key, self.maps()))
+        return f"There is no feature map {key!r}{why}.\nRecorded are: {known}."
+
+    def _shows(self, where: Where) -> bool:
+        return self.model in {None, where[0]} and (self.chosen is None or where in self.chosen)
+
+    def _means(self, pattern: str, where: Where) -> bool:
+        model, path = where
+        bare = pattern.removeprefix(f"{model}:")
+        paths = self.log.paths[model]
+        if bare.endswith("()"):
+            return path == bare or _means_call(bare, path, paths)
+        return path in {bare, paths.find(bare)} or path in paths.match(bare)
+
+    def _spelled(self, key: str) -> list[FeatureMap]:
+        return [one for one in self.log.find(key) if self._shows(one.place.layer.where)]
+
+    def _find_alias(self, key: str) -> list[FeatureMap]:
+        """Look up a key whose path is another name of a shared module."""
+        found: dict[int, FeatureMap] = {}
+        for end in {match.start() for match in re.finditer(r"[#\[]|$", key)}:
+            for model, paths in self.log.paths.items():
+                path = paths.find(key[:end].removeprefix(f"{model}:"))
+                for one in self._spelled(f"{model}:{path}{key[end:]}"):
+                    found[id(one)] = one
+        return list(found.values())
+
+
+def _means_call(pattern: str, path: str, paths: Paths) -> bool:
+    """Tell whether `**.relu()` means a functional call: the op is the same, the owner matches."""
+    owners, _, op = pattern.rpartition(".")
+    owner, _, called = path.rpartition(".")
+    return op == called and (owner or ROOT) in {paths.find(owners), *paths.match_owners(owners)}
+
+
+def _is_text(key: object) -> TypeGuard[str]:
+    return isinstance(key, str)

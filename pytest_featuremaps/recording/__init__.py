@@ -1,0 +1,1 @@
+"""Hooks on, values in, hooks surely off."""

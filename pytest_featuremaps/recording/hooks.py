@@ -1,0 +1,309 @@
+"""The hooks on one module: what goes in, what comes out, what comes back as a gradient."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Protocol, TypeAlias
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from pytest_featuremaps.layouts.layouts import channel_axis
+from pytest_featuremaps.maps.feature_map import FeatureMap
+from pytest_featuremaps.maps.keeping import Kept, keep
+from pytest_featuremaps.maps.log import Log
+from pytest_featuremaps.maps.model_inputs import ModelInputs
+from pytest_featuremaps.names.keys import Layer, Place
+from pytest_featuremaps.names.leaves import Leaf, arguments, tensors
+from pytest_featuremaps.names.paths import every_module
+
+Taken: TypeAlias = Mapping[str, Mapping[Leaf, Kept]]
+
+
+class Hook:
+    """A hook as torch holds it, whose copies and pickles do nothing."""
+
+    __slots__ = ("released",)
+
+    def __init__(self) -> None:
+        self.released = False
+
+    @property
+    def __name__(self) -> str:
+        # The first thing that torch.jit.script asks of a hook, which it would compile.
+        raise AttributeError(
+            "a module cannot be scripted while it is captured: script it before, or after the "
+            "recording has ended"
+        )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., None]:
+        return inert
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return _the_inert, ()
+
+
+class Hooks(Hook):
+    """Our hooks on one module: on when made, off with `remove`, inert for anyone else.
+
+    It is itself the hook that runs after a forward. The hooks record calls of this very module,
+    and of its replicas on other devices. A hook that stays behind (in a copy of the module, in
+    one that took over another's hooks, past an error on removal) does nothing and holds nothing.
+
+    Raises:
+        RuntimeError: the module takes no hooks; then none stays.
+    """
+
+    # A model has thousands of modules: each object more per module is felt.
+    __slots__ = ("__weakref__", "_before", "_handles", "_layer", "_log", "_module", "_sketched")
+
+    def __init__(
+        self, module: nn.Module, layer: Layer, log: weakref.ref[Log], *, sketched: bool
+    ) -> None:
+        self.released = False
+        self._module = weakref.ref(module)
+        self._layer = layer
+        # Weak, so that a recording that is dropped without being closed records no more.
+        self._log = log
+        self._sketched = sketched
+        self._before = _Before(self) if layer.inputs else None
+        self._handles: list[RemovableHandle] = []
+        try:
+            if self._before:
+                before = module.register_forward_pre_hook(self._before, with_kwargs=True)
+                self._handles.append(before)
+            after = module.register_forward_hook(self, with_kwargs=layer.inputs)
+            self._handles.append(after)
+        except BaseException:
+            self.remove()
+            raise
+
+    def remove(self) -> None:
+        """Take the hooks off, going on past an error."""
+        self.released = True
+        if self._before:
+            self._before.forget()
+        handles, self._handles = self._handles, []
+        remove_all(handles)
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], *rest: Any) -> None:  # noqa: ANN401
+        """Record what a call of the module returned, the last of `rest`."""
+        del args
+        if is_traced() or not self.watches(module):
+            return
+        log = self._log()
+        if log is None:
+            return
+        layer = self._layer
+        if in_backward():
+            # Checkpointing runs a forward again to save memory; it was recorded before.
+            layer.recomputed += 1
+            return
+        taken = self._before.taken(_this_call()) if self._before else None
+        with _COUNTING:
+            call = layer.calls
+            layer.calls += 1
+        layer.ran = True
+        layer.module_type = type(module).__name__  # a lazy module has become another
+        try:
+            log.add(self._recorded(call, rest[-1], taken))
+        except Exception as error:  # noqa: BLE001 - never raised through the user's forward
+            layer.problem = describe(error)
+
+    def _recorded(self, call: int, output: object, taken: Taken | None) -> list[FeatureMap]:
+        """Return the maps of one call, and watch for their gradients."""
+        leaves = tensors(output)
+        maps = []
+        for leaf, tensor in leaves:
+            place = Place(self._layer, call, leaf, len(leaves))
+            maps.append(FeatureMap(place, self._keep(tensor), taken))
+            if self._layer.grads and tensor.requires_grad:
+                self._handles.append(_on_gradient(tensor, maps[-1].add_grad))
+        return maps
+
+    def watches(self, module: nn.Module) -> bool:
+        """Tell whether a call of a module is to be recorded here."""
+        return not self.released and (
+            module is self._module() or getattr(module, "_is_replica", False) is True
+        )
+
+    def kept_arguments(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Taken | None:
+        """Keep what a module is called with, by parameter name; None where that fails."""
+        try:
+            return {
+                name: {leaf: self._keep(one) for leaf, one in tensors(value)}
+                for name, value in arguments(module.forward, args, kwargs).items()
+            }
+        except Exception as error:  # noqa: BLE001 - never raised through the user's forward
+            self._layer.problem = describe(error)
+            return None
+
+    def _keep(self, tensor: torch.Tensor) -> Kept:
+        layer = self._layer
+        axis = None
+        if layer.channels:
+            axis = channel_axis(layer.layout, layer.families, tensor.dim())
+        return keep(tensor, layer.keep, axis=axis, sketched=self._sketched)
+
+
+# One for all: it is held for an instant, and each layer's own would be an object more.
+_COUNTING = threading.Lock()
+
+
+class _Before(Hook):
+    """The hook before a forward, and what went into the calls that run now."""
+
+    __slots__ = ("_entered", "_hooks")
+
+    def __init__(self, hooks: Hooks) -> None:
+        super().__init__()
+        self._hooks = weakref.ref(hooks)
+        self._entered: dict[int, Taken] = {}
+
+    def __call__(
+        self,
+        module: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any] = MappingProxyType({}),  # left out where a hook was moved
+    ) -> None:
+        """Keep what the module is called with, before it can change it."""
+        if is_traced() or in_backward():
+            return
+        hooks = self._hooks()
+        if hooks is None or not hooks.watches(module):
+            return
+        call = _this_call()
+        self._entered.pop(call, None)
+        taken = hooks.kept_arguments(module, args, kwargs)
+        if taken is not None:
+            self._entered[call] = taken
+
+    def taken(self, call: int) -> Taken:
+        """Give what went into a call that has just returned, once."""
+        return self._entered.pop(call, {})
+
+    def forget(self) -> None:
+        """Hold nothing, and do nothing any more."""
+        self.released = True
+        self._entered.clear()
+
+
+class Probe(Hook):
+    """Whether a module ran at all, and what it was called with, without holding any of it."""
+
+    __slots__ = ("_entered", "_handle", "ran")
+
+    def __init__(self, module: nn.Module, entered: ModelInputs | None = None) -> None:
+        """Put the hook on.
+
+        Args:
+            module: the module to watch.
+            entered: takes note of what the module is called with; nothing does when None.
+        """
+        super().__init__()
+        self.ran = False
+        self._entered = entered
+        self._handle = module.register_forward_pre_hook(self, with_kwargs=entered is not None)
+
+    def remove(self) -> None:
+        """Take the hook off."""
+        self.released = True
+        self._handle.remove()
+
+    def __call__(
+        self,
+        module: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any] = MappingProxyType({}),  # left out where none are asked for
+    ) -> None:
+        """Note that the module runs, and with what."""
+        del module
+        if is_traced() or self.released:
+            return
+        self.ran = True
+        if self._entered is not None and not in_backward():
+            self._entered.note(args, kwargs)
+
+
+class _Removable(Protocol):
+    def remove(self) -> None: ...
+
+
+def remove_all(hooks: Iterable[_Removable]) -> None:
+    """Take hooks off, going on past an error, the first of which is raised at the end."""
+    errors = []
+    for one in hooks:
+        try:
+            one.remove()
+        except Exception as error:  # noqa: BLE001 - raised once every hook was tried
+            errors.append(error)
+    if errors:
+        raise errors[0]
+
+
+def inert(*args: object) -> None:
+    """Do nothing: what a copy of a hook does."""
+
+
+def _the_inert() -> Callable[..., None]:
+    return inert
+
+
+def sweep(model: nn.Module) -> None:
+    """Take off what is left of our hooks where they were moved or copied to."""
+    for module in every_module(model):
+        for hooks in (module._forward_hooks, module._forward_pre_hooks):
+            for key in [key for key, hook in hooks.items() if _is_left_over(hook)] if hooks else ():
+                del hooks[key]
+
+
+def _is_left_over(hook: object) -> bool:
+    return hook is inert or (isinstance(hook, Hook) and hook.released)
+
+
+def in_backward() -> bool:
+    """Tell whether this thread is inside a backward pass."""
+    return _graph_task() != -1
+
+
+def is_traced() -> bool:
+    """Tell whether the forward is being traced or exported, where a copy would be recorded too."""
+    return _is_exporting() or _tracing_state() is not None
+
+
+def _this_call() -> int:
+    """Return a number that the hooks before and after one call share, and no other running call.
+
+    It is the identity of the frame that runs both, the caller's caller. So calls that raised, or
+    whose arguments another hook replaced, are told from one another. What a call that raised
+    leaves behind is overwritten by the next one that has its number. Code that is compiled with
+    the hooks in it knows no frames.
+    """
+    return 0 if torch.compiler.is_compiling() else id(sys._getframe(2))
+
+
+_graph_task: Callable[[], int] = torch._C._current_graph_task_id
+_tracing_state: Callable[[], object] = torch._C._get_tracing_state
+
+# `is_exporting` is new in torch 2.7.
+_is_exporting: Callable[[], bool] = getattr(
+    torch.compiler, "is_exporting", torch.compiler.is_compiling
+)
+
+
+def describe(error: Exception) -> str:
+    """Write an error in one line, with its type."""
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _on_gradient(tensor: torch.Tensor, call: Callable[[torch.Tensor], None]) -> RemovableHandle:
+    register: Callable[..., RemovableHandle] = tensor.register_hook
+    return register(call)

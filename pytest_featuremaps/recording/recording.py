@@ -1,0 +1,317 @@
+"""A recording: which modules of which models are watched, from the first hook to the last."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+from torch import nn
+
+from pytest_featuremaps.errors import CaptureError
+from pytest_featuremaps.maps.feature_map import FeatureMap
+from pytest_featuremaps.maps.feature_maps import FeatureMaps
+from pytest_featuremaps.maps.log import Log
+from pytest_featuremaps.names.keys import Keep, Layer, Where
+from pytest_featuremaps.names.paths import Survey, survey
+from pytest_featuremaps.names.targets import Resolved, Target, resolve
+from pytest_featuremaps.names.targets import Where as Filter
+from pytest_featuremaps.recording import silence
+from pytest_featuremaps.recording.functional_calls import Calls
+from pytest_featuremaps.recording.interception import turns_off_fast_path
+from pytest_featuremaps.recording.models import COMPILER, compiled_parts, fused_layers, refusal
+from pytest_featuremaps.recording.options import CaptureOptions
+from pytest_featuremaps.recording.watching import Watch
+from pytest_featuremaps.wording import listed
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What a recording held at one time, to go back to."""
+
+    maps: tuple[FeatureMap, ...]
+    layers: Mapping[Where, Layer]
+    demands: int
+    entered: Mapping[str, int]
+
+
+class Recording(FeatureMaps):
+    """Feature maps while they are being recorded: the value of the `feature_maps` fixture.
+
+    A recording is a context manager; its hooks come off when the block ends, however it
+    ends, and its maps stay readable.
+    """
+
+    def __init__(self, *, sketched: bool = True, intercepting: bool = True) -> None:
+        """Make a recording of nothing yet.
+
+        Args:
+            sketched: whether statistics that are taken in a hook come with a sketch, which
+                comparisons need.
+            intercepting: whether functional calls are intercepted from when they are asked
+                for; otherwise within `interception()` only.
+        """
+        super().__init__(Log())
+        self._closed = False
+        self._models: dict[str, weakref.ref[nn.Module]] = {}
+        self._labels: set[str] = set()
+        self._demands: list[tuple[str, Resolved]] = []
+        self._watch = Watch(self._log, self._labels, sketched=sketched)
+        self._calls = Calls(self._log, self._labels, intercepting=intercepting)
+        self._eager = ExitStack()
+        self._log.explain = partial(_explain, weakref.ref(self))
+
+    def attach(
+        self,
+        model: nn.Module,
+        *targets: Target,
+        where: Filter | None = None,
+        keep: Keep = "values",
+        inputs: bool = False,
+        grads: bool = False,
+        channels: bool = False,
+        layout: str | None = None,
+        required: bool = True,
+        name: str | None = None,
+    ) -> FeatureMaps:
+        """Record modules of a model from now on, and return the maps of that model.
+
+        Everything that can be resolved is resolved before the first hook goes on; where one
+        cannot be registered, none stays.
+
+        Args:
+            model: the model to record.
+            *targets: module paths relative to the model (`"features.3"`, `"features.-1"`),
+                globs (`*` within a segment, `**` over any number), compiled regular
+                expressions that match a whole path, `"."` for the model itself, or functional
+                calls (`"layer1.0.add()"`, `"**.relu()"`).
+            where: a module class, several of them, or a predicate `(path, module) -> bool`
+                that narrows the targets; without a target it means `"**"`.
+            keep: `"values"` keeps independent copies, `"stats"` statistics only, `"shapes"`
+                neither.
+            inputs: whether what goes into each call is recorded as well.
+            grads: whether gradients are recorded as well, when `backward()` is called.
+            channels: whether `keep="stats"` keeps statistics of each channel as well.
+            layout: what each axis of the maps means, such as `"NHWC"`.
+            required: whether the test fails when an exact target, or every match of a
+                pattern, does not run.
+            name: the model's name in keys, where several models are recorded.
+
+        Raises:
+            CaptureError: a target names or matches nothing, an option is not one of those
+                above, the model cannot be recorded, its name is taken, or the recording is
+                over.
+        """
+        label = self._label(model, name)
+        options = CaptureOptions(keep, inputs, grads, channels, layout)
+        options.check()
+        known = survey(model)
+        resolved = resolve(known, targets, where)
+        self._watch.register(label, known, resolved, options)
+        self._note_observer_effects(model, known, resolved)
+        self._log.paths[label] = known.paths
+        self._models[label] = weakref.ref(model)
+        self._labels.add(label)
+        for one in resolved:
+            self._calls.want(label, known, one, options)
+        self._watch.probe(label, known, resolved if required else ())
+        if required:
+            self._demands += [(label, one) for one in resolved]
+        return self.of(label)
+
+    def detach(self, name: str) -> None:
+        """Take the hooks off one model, and forget its maps; nothing if there is none."""
+        self._watch.forget(name)
+        self._calls.forget(name)
+        self._models.pop(name, None)
+        self._log.paths.pop(name, None)
+        self._labels.discard(name)
+        self._demands = [demand for demand in self._demands if demand[0] != name]
+
+    def clear(self) -> None:
+        """Forget what was recorded; calls are counted from 0 again. Hooks stay on."""
+        self._log.replace([], {})
+        for entered in self._log.model_inputs.values():
+            entered.calls.clear()
+
+    def moment(self) -> Moment:
+        """Return what is recorded now, to go back to with `rewind`."""
+        layers = self._log.layers
+        return Moment(
+            tuple(self._log.maps),
+            {where: replace(layer) for where, layer in layers.items()},
+            len(self._demands),
+            {label: len(entered.calls) for label, entered in self._log.model_inputs.items()},
+        )
+
+    def rewind(self, moment: Moment) -> None:
+        """Hold again what was recorded at a moment; what was attached since comes off."""
+        for label in self._labels - {label for label, _ in moment.layers}:
+            self.detach(label)
+        self._watch.remove(set(self._log.layers) - set(moment.layers))
+        self._demands = self._demands[: moment.demands]
+        for label, entered in self._log.model_inputs.items():
+            del entered.calls[moment.entered.get(label, 0) :]
+        self._log.replace(moment.maps, {where: one.calls for where, one in moment.layers.items()})
+        for where, layer in self._log.layers.items():
+            before = moment.layers[where]
+            layer.ran, layer.recorded = before.ran, before.recorded
+            layer.recomputed, layer.problem = before.recomputed, before.problem
+
+    def silence(self) -> str:
+        """Say which required targets did not run, why, and what did; empty when all ran."""
+        silent = [text for label, one in self._demands if (text := self._silent(label, one))]
+        if not silent:
+            return ""
+        ran = listed(layer.name for layer in self._log.layers.values() if layer.ran)
+        last = "If this is meant, capture with required=False."
+        return "\n".join([*silent, f"Captured and ran: {ran}.", last])
+
+    @contextmanager
+    def interception(self) -> Iterator[None]:
+        """Intercept functional calls that are asked for, now or later, until the block ends."""
+        with self._calls.interception():
+            yield
+
+    def close(self) -> None:
+        """Take every hook of this recording off; nothing else is touched. May be repeated."""
+        self._closed = True
+        models = [model for known in self._models.values() if (model := known()) is not None]
+        with ExitStack() as everything:  # goes on past an error
+            everything.callback(self._eager.close)
+            everything.callback(self._watch.close, models)
+            everything.callback(self._calls.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FeatureMaps:
+        """Return the maps alone: a copy watches nothing, and can take no hook off."""
+        return FeatureMaps(
+            Log(dict(self._log.layers), dict(self._log.paths), maps=[*self._log.maps])
+        )
+
+    def _label(self, model: object, name: str | None) -> str:
+        if self._closed:
+            raise CaptureError("attach(): this recording is over; its hooks are off.")
+        reason = refusal(model)
+        if reason:
+            raise CaptureError(f"attach(): {reason}")
+        label = "model" if name is None else name
+        if ":" in label or not label:
+            raise CaptureError(f"attach(name={label!r}): a name is a word without a colon.")
+        known = self._models.get(label)
+        if known is not None and known() is not model:
+            raise CaptureError(
+                f"attach(): another model is recorded as {label!r}. Give this one a name of its "
+                'own, such as name="teacher".'
+            )
+        return label
+
+    def _silent(self, label: str, target: Resolved) -> str:
+        if target.op:
+            return self._calls.silent(label, target)
+        layers = [self._log.layers[label, path] for path in target.paths]
+        if any(layer.recorded and not layer.problem for layer in layers):
+            return ""
+        asked = f"capture({target.text})"
+        if target.exact:
+            layer = layers[0]
+            title = f"{layer.name!r} ({layer.module_type})"
+            return f"{asked}: {title} {_outcome(layer)}: {self.explain(layer)}."
+        names = listed([layer.name for layer in layers], most=6)
+        outcome = "has a feature map" if any(map(_left_no_map, layers)) else "ran"
+        reasons = {self.explain(layer) for layer in layers}
+        reason = (
+            reasons.pop() if len(reasons) == 1 else silence.why_no_match(self._watch.ran(label))
+        )
+        why = f": {reason}" if reason else ""
+        return f"{asked}: none of the {len(layers)} modules it matches {outcome}: {names}{why}."
+
+    def explain(self, layer: Layer) -> str:
+        """Say why a layer has no feature map, as far as that can be known."""
+        model = self._models[layer.model]()
+        known = survey(model) if model else None
+        captured = self._watch.module(layer.where)
+        return silence.why(layer, known, self._watch.ran(layer.model), captured)
+
+    def _note_observer_effects(
+        self, model: nn.Module, known: Survey, resolved: Sequence[Resolved]
+    ) -> None:
+        """Say what recording changes, and switch torch.compile off, whose code runs no hooks."""
+        hooked = {path for one in resolved if not one.op for path in one.paths}
+        slow = fused_layers(known, hooked)
+        if any(one.op for one in resolved):
+            slow += turns_off_fast_path(known.modules)
+        if slow:
+            self._log.note(f"these run without their fused fast path: {listed(set(slow))}")
+        self._eager.enter_context(COMPILER.off())
+        if compiled_parts(model):
+            self._log.note("torch.compile is off while feature maps are recorded")
+
+
+def capture(
+    model: nn.Module,
+    *targets: Target,
+    where: Filter | None = None,
+    keep: Keep = "values",
+    inputs: bool = False,
+    grads: bool = False,
+    channels: bool = False,
+    layout: str | None = None,
+    required: bool = True,
+    name: str | None = None,
+) -> Recording:
+    """Record modules of a model in a `with` block, outside pytest as well.
+
+    The hooks are on from the call, and off when the block ends:
+
+        with capture(model, "layer1.**", "fc") as maps:
+            model(images)
+        maps["fc"].assert_shape("N 10")
+
+    A module that did not run raises nothing here; asking for its map does, and says why.
+    Arguments and errors are those of `Recording.attach`.
+    """
+    recording = Recording()
+    with ExitStack() as undo:
+        undo.callback(recording.close)
+        recording.attach(
+            model,
+            *targets,
+            where=where,
+            keep=keep,
+            inputs=inputs,
+            grads=grads,
+            channels=channels,
+            layout=layout,
+            required=required,
+            name=name,
+        )
+        undo.pop_all()
+    return recording
+
+
+def _outcome(layer: Layer) -> str:
+    return "has no feature map" if _left_no_map(layer) else "did not run"
+
+
+def _left_no_map(layer: Layer) -> bool:
+    return bool(layer.calls or layer.problem)
+
+
+def _explain(recording: weakref.ref[Recording], layer: Layer) -> str:
+    alive = recording()
+    return silence.why(layer, None, ()) if alive is None else alive.explain(layer)

@@ -1,0 +1,1 @@
+"""This run of pytest, and another one that it starts."""

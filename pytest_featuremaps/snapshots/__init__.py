@@ -1,0 +1,1 @@
+"""`feature_snapshot`, and what a failed comparison leaves."""

@@ -1,0 +1,321 @@
+"""`feature_snapshot`: comparing feature maps with baselines that syrupy stores."""
+
+from __future__ import annotations
+
+import unicodedata
+import warnings
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from syrupy.assertion import SnapshotAssertion
+from syrupy.location import PyTestLocation
+
+from pytest_featuremaps.baseline import noise, tables
+from pytest_featuremaps.baseline.renaming import Rename
+from pytest_featuremaps.baseline.tables import Table
+from pytest_featuremaps.baseline.tolerances import Tolerance, asked_for
+from pytest_featuremaps.errors import BaselineError, FeatureMapsWarning
+from pytest_featuremaps.maps import measuring
+from pytest_featuremaps.maps.feature_map import FeatureMap
+from pytest_featuremaps.maps.feature_maps import FeatureMaps
+from pytest_featuremaps.runs import rerun
+from pytest_featuremaps.snapshots.extensions import (
+    Extension,
+    Options,
+    Picture,
+    PictureExtension,
+    TableExtension,
+    as_bytes,
+)
+from pytest_featuremaps.snapshots.verdicts import Verdict
+from pytest_featuremaps.wording import listed
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all comparisons of a test are made with.
+
+    Attributes:
+        accept: the command that records the test's baselines anew.
+        updates: whether this run does.
+        tolerance: the tolerance of the run, as it is written; None where there is none.
+        source: where that is written.
+        rehearsal: the other run by which this one measures its noise; None where there is none.
+    """
+
+    accept: str = "pytest --snapshot-update"
+    updates: bool = False
+    tolerance: str | None = None
+    source: str = ""
+    rehearsal: rerun.Rehearsal | None = None
+
+
+class Claims:
+    """Which baseline files the comparisons of one test use, so that no two share one."""
+
+    def __init__(self, files: MutableMapping[str, tuple[str, str]], test: str) -> None:
+        """Begin with none; what the test claimed in an earlier run of it is forgotten.
+
+        Args:
+            files: all files in use, by a name without case, with the file and its test;
+                shared by the tests of a session.
+            test: the test's id.
+        """
+        self._files = files
+        self._test = test
+        self._before_body: set[str] | None = None
+        self._keep(set())
+
+    def claim(self, path: str) -> None:
+        """Note that a comparison uses a file.
+
+        Raises:
+            BaselineError: another comparison uses it already, or one whose name differs in
+                case only, which is the same file on some disks.
+        """
+        name = unicodedata.normalize("NFC", path).casefold()
+        if name in self._files:
+            known, test = self._files[name]
+            other = "an earlier comparison" if test == self._test else test
+            raise BaselineError(
+                f"{Path(path).name} is also the baseline of {other} ({Path(known).name}).\n"
+                'Give this comparison a name of its own: feature_snapshot(name="...").'
+            )
+        self._files[name] = path, self._test
+
+    def begin_body(self) -> None:
+        """Let every run of the test's body start from what was claimed before the first."""
+        if self._before_body is None:
+            self._before_body = {name for name, one in self._files.items() if one[1] == self._test}
+        self._keep(self._before_body)
+
+    def _keep(self, kept: set[str]) -> None:
+        mine = [name for name, one in self._files.items() if one[1] == self._test]
+        for name in mine:
+            if name not in kept:
+                del self._files[name]
+
+
+class Store(Protocol):
+    """What a test's feature maps are compared with."""
+
+    @property
+    def location(self) -> PyTestLocation:
+        """The test."""
+
+    def records(self, path: str) -> bool:
+        """Tell whether a comparison would write a baseline into this file."""
+
+    def compare(
+        self, kind: type[Extension], data: object, suffix: str, options: Options
+    ) -> Verdict | None:
+        """Compare, and return why that failed; None where it did not.
+
+        Args:
+            kind: what the baseline is kept as.
+            data: what the test has.
+            suffix: tells the comparison from others of the test.
+            options: how it is made.
+        """
+
+
+class Committed:
+    """The baselines that syrupy keeps in `__snapshots__`."""
+
+    def __init__(self, snapshot: SnapshotAssertion, run: Run) -> None:
+        self._snapshot = snapshot
+        self._run = run
+
+    @property
+    def location(self) -> PyTestLocation:
+        """The test."""
+        return self._snapshot.test_location
+
+    def records(self, path: str) -> bool:
+        """Tell whether a comparison would write a baseline into this file."""
+        snapshot = self._snapshot
+        if snapshot.update_snapshots:
+            return True
+        return bool(snapshot.update_new_snapshots_only and not Path(path).exists())
+
+    def compare(
+        self, kind: type[Extension], data: object, suffix: str, options: Options
+    ) -> Verdict | None:
+        """Compare with a baseline, or update it, as syrupy is told to."""
+        snapshot = self._snapshot.use_extension(kind)
+        extension: Any = snapshot.extension
+        extension.options = options
+        extension.accept = self._run.accept
+        extension.updates = self._run.updates
+        with warnings.catch_warnings():
+            # syrupy before 7.0 compares with the name as it was before it was encoded.
+            warnings.filterwarnings("ignore", message=r"\s*Can not relate snapshot location")
+            equal = snapshot(name=suffix or None) == data
+            if not extension.write_immediately:
+                # syrupy before 6.0 would write at the end of the run, where nobody is told of
+                # an error any more.
+                _write_now(snapshot.session)
+        result = snapshot.executions[len(snapshot.executions) - 1]
+        if result.exception is not None:
+            raise result.exception
+        if equal:
+            return None
+        verdict: Verdict = extension.verdict
+        return replace(verdict, expected=extension.stored, actual=as_bytes(result.asserted_data))
+
+
+def _write_now(session: Any) -> None:  # noqa: ANN401 - syrupy's, of any version
+    """Write what waits; what cannot be written does not wait on: it would be at the end."""
+    try:
+        session.flush_snapshot_write_queue()
+    finally:
+        session._queued_snapshot_writes.clear()
+
+
+class FeatureSnapshot:
+    """The committed baseline of a test: the value of the `feature_snapshot` fixture.
+
+    Compare with `==`: a `FeatureMaps` with a table of numbers, a `FeatureMap` with a picture.
+
+        assert feature_maps == feature_snapshot
+        assert feature_maps["conv2"] == feature_snapshot
+    """
+
+    # An ndarray on the left of `==` would be compared element by element.
+    __array_ufunc__ = None
+    __hash__ = object.__hash__
+
+    def __init__(
+        self,
+        store: Store,
+        claims: Claims,
+        run: Run,
+        options: Options | None = None,
+    ) -> None:
+        self._store = store
+        self._claims = claims
+        self._run = run
+        usual = Options(tolerance=asked_for(run.tolerance), source=run.source)
+        self._options = options or usual
+        self.failures: list[Verdict] = []
+        self.agreements: list[str] = []
+
+    def __call__(
+        self,
+        name: str | None = None,
+        *,
+        tolerance: Tolerance | str | float | None = None,
+        sample: int | None = None,
+        channels: Sequence[int] | None = None,
+        rename: Rename | None = None,
+    ) -> FeatureSnapshot:
+        """Return the baseline for one comparison with options of its own.
+
+        Args:
+            name: tells this comparison from another one of the same kind in the same test.
+            tolerance: a `Tolerance`, a relative L2 change, or the name of a profile:
+                `"exact"`, `"cpu"`, `"half"`, `"gpu"`. That of the run when None, which is
+                chosen for each map from its dtype and device unless it was told.
+            sample: compare this sample of the batch only, so that the size of the batch does
+                not matter. A table compares the whole batch when None; a picture shows one
+                sample, the first when None.
+            channels: which channels a picture shows; all of them when None.
+            rename: how keys in a table's baseline are called now, until it is updated: a
+                mapping of old keys or paths of layers, with all below them, to new ones, a
+                pair of a regular expression and its replacement, or a function from old key
+                to new.
+        """
+        asked, source = (
+            (self._run.tolerance, self._run.source)
+            if tolerance is None
+            else (tolerance, "this comparison")
+        )
+        options = Options(name, asked_for(asked), source, sample, channels, rename)
+        one = FeatureSnapshot(self._store, self._claims, self._run, options)
+        one.failures, one.agreements = self.failures, self.agreements
+        return one
+
+    def __eq__(self, other: object) -> bool:
+        suffix = f"[{self._options.name}]" if self._options.name else ""
+        if isinstance(other, FeatureMaps):
+            if not other:
+                raise BaselineError(
+                    "There is no feature map to compare with a baseline.\n" + other.summary()
+                )
+            numbers = measuring.table(other, sample=self._options.sample)
+            return self._compare(TableExtension, numbers, suffix, list(other.values()))
+        if isinstance(other, FeatureMap):
+            if self._options.rename is not None:
+                raise BaselineError(
+                    "rename= is for a table. The file of a picture is named after its feature "
+                    "map: rename the file."
+                )
+            line = measuring.line(other.key, other, sample=self._options.sample or 0)
+            table = Table(measuring.environment(), (line,))
+            return self._compare(PictureExtension, table, f"{suffix}[{other.key}]", [other])
+        raise TypeError(
+            f"feature_snapshot compares feature maps, not {type(other).__name__}.\n"
+            "Write `feature_maps == feature_snapshot` for a table of numbers, or "
+            '`feature_maps["conv1"] == feature_snapshot` for a picture.'
+        )
+
+    def __repr__(self) -> str:
+        return f"<feature_snapshot of {self._store.location.nodeid}>"
+
+    def _compare(
+        self, kind: type[Extension], numbers: Table, suffix: str, maps: Sequence[FeatureMap]
+    ) -> bool:
+        location = self._store.location
+        if self._run.rehearsal is not None:
+            # Not the file's name: the other run has no baselines here.
+            name = f"{location.filepath}::{location.snapshot_name}{suffix}.{kind.file_extension}"
+            if self._run.rehearsal.here:
+                rerun.put(self._run.rehearsal.folder, name, tables.dump(numbers))
+                return True
+            numbers = self._with_noise(numbers, rerun.get(self._run.rehearsal.folder, name))
+        data = Picture(maps[0], numbers) if kind is PictureExtension else numbers
+        path = kind.get_location(test_location=location, index=suffix)
+        self._claims.claim(path)
+        if self._store.records(path):
+            _warn_of_training(maps)
+        verdict = self._store.compare(kind, data, suffix, self._options)
+        if verdict is None:
+            self.agreements.append(path)
+            return True
+        name = self._options.name or ""
+        self.failures.append(replace(verdict, location=path, name=name))
+        return False
+
+    def _with_noise(self, numbers: Table, other: bytes | None) -> Table:
+        """Return the numbers with the noise of each map, as far as the other run reached it."""
+        if other is None:
+            return numbers
+        measured, chance = noise.measured(numbers, tables.load(other))
+        if chance:
+            warnings.warn(
+                f"These feature maps change by more than {noise.CHANCE:.0e} of their RMS when the "
+                f"same test runs again: {listed(chance, most=6)}.\n"
+                "That is no noise of rounding, and none is recorded for them. Seed what is drawn "
+                "at random, and call model.eval() where dropout is active.",
+                FeatureMapsWarning,
+                stacklevel=4,
+            )
+        return measured
+
+
+def _warn_of_training(maps: Sequence[FeatureMap]) -> None:
+    """Warn that a baseline is recorded from a model in training mode, where that matters."""
+    layers = {one.place.layer.model: one.place.layer for one in maps}
+    modules = [name for layer in layers.values() for name in layer.training()]
+    if modules:
+        warnings.warn(
+            "A baseline is recorded from a model in training mode: "
+            f"{listed(modules, most=6)}.\n"
+            "Dropout draws anew in every run, and BatchNorm goes by the batch. Call model.eval() "
+            "in the model's fixture; where training mode is what is tested, ignore "
+            "pytest_featuremaps.FeatureMapsWarning.",
+            FeatureMapsWarning,
+            stacklevel=4,
+        )

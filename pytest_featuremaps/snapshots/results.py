@@ -1,0 +1,199 @@
+"""What a failed comparison leaves in the folder of results, and when it goes away again."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_featuremaps import rendering
+from pytest_featuremaps.baseline import tables
+from pytest_featuremaps.baseline.comparing import Comparison, Entry
+from pytest_featuremaps.review import folder
+from pytest_featuremaps.review.records import File, Map, Record, digest, identity
+from pytest_featuremaps.snapshots.verdicts import Verdict
+from pytest_featuremaps.story import story
+from pytest_featuremaps.story.phrases import say
+
+
+def keep(output: Path, root: Path, test: str, verdicts: Sequence[Verdict]) -> list[str]:
+    """Write what failed comparisons leave, and return lines that say where it is.
+
+    Args:
+        output: the folder for what runs leave.
+        root: the root directory, which paths of baselines are relative to.
+        test: the test's id.
+        verdicts: why each comparison failed.
+    """
+    lines = []
+    for verdict in verdicts:
+        record, files = _result(verdict, test, _relative(root, verdict.location))
+        try:
+            place = folder.write(output, record, files)
+        except OSError as error:
+            # The failure itself must be reported, whatever becomes of its pictures.
+            lines.append(f"nothing was left of {verdict.title}: {error}")
+        else:
+            shown = record.difference or record.update
+            lines.append(_relative(root, str(place / shown.file)))
+    if any(verdict.revision for verdict in verdicts):
+        return lines  # there is no baseline to accept them into
+    return [*lines, "decide with: pytest-featuremaps review"]
+
+
+def settle(output: Path, root: Path, test: str, agreements: Iterable[str], *, passed: bool) -> None:
+    """Take away what earlier runs left of comparisons that are no longer to be decided.
+
+    Args:
+        output: the folder for what runs leave.
+        root: the root directory, which paths of baselines are relative to.
+        test: the test's id.
+        agreements: the baselines that the test agreed with.
+        passed: whether the whole test did not fail, so that nothing is to be decided.
+    """
+    if passed:
+        folder.forget_test(output, test)
+    for location in agreements:
+        folder.forget_comparison(output, test, _relative(root, location))
+
+
+def _relative(root: Path, location: str) -> str:
+    return Path(os.path.relpath(location, root)).as_posix()
+
+
+def _result(verdict: Verdict, test: str, baseline: str) -> tuple[Record, dict[str, bytes]]:
+    """Return the record of a failed comparison, and the files beside it by name."""
+    suffix = Path(baseline).suffix
+    kind = "picture" if suffix == ".png" else "table"
+    contents = {
+        "expected": (f"expected{suffix}", verdict.expected),
+        "update": (f"update{suffix}", verdict.actual),
+        "actual": ("actual.png", verdict.redrawn),
+        "difference": ("difference.png", _difference(verdict)),
+    }
+    named = {
+        name: File(file, digest(data, kind))
+        for name, (file, data) in contents.items()
+        if data is not None
+    }
+    comparison = verdict.comparison
+    first = comparison.first if comparison is not None else None
+    record = Record(
+        id=identity(baseline, named["update"].sha256),
+        test=test,
+        name=verdict.name,
+        kind=kind,
+        status=_status(verdict),
+        baseline=baseline,
+        first=first.key if first else None,
+        why=story.why(comparison) if comparison is not None else "",
+        headline=tuple(verdict.headline),
+        story=tuple(verdict.story),
+        levels=_levels(verdict) if kind == "picture" else 0,
+        update=named["update"],
+        expected=named.get("expected"),
+        actual=named.get("actual"),
+        difference=named.get("difference"),
+        environment=comparison.environment_changes if comparison is not None else (),
+        maps=tuple(_maps(verdict, kind)),
+        revision=verdict.revision,
+    )
+    return record, {file: data for file, data in contents.values() if data is not None}
+
+
+def _status(verdict: Verdict) -> str:
+    if verdict.expected is None:
+        return "new"
+    return "unreadable" if verdict.comparison is None else "changed"
+
+
+def _levels(verdict: Verdict) -> int:
+    """Return what a pixel may move: a picture's numbers are those of one map."""
+    return 0 if verdict.comparison is None else verdict.comparison.entries[0].levels
+
+
+def _difference(verdict: Verdict) -> bytes | None:
+    """Return the two pictures and their difference side by side, as a PNG."""
+    if verdict.expected is None or verdict.redrawn is None:
+        return None
+    (expected, _), (actual, _) = map(rendering.decode, (verdict.expected, verdict.redrawn))
+    file = io.BytesIO()
+    rendering.side_by_side(expected, actual, levels=_levels(verdict)).save(file, "PNG")
+    return file.getvalue()
+
+
+def _maps(verdict: Verdict, kind: str) -> Iterator[Map]:
+    comparison = verdict.comparison
+    if comparison is None:
+        yield from (_new(line) for line in _lines(verdict, kind))
+        return
+    for entry in comparison.entries:
+        # What a picture shows may differ where its numbers agree.
+        told = "changed" if kind == "picture" and entry.agrees else entry.kind
+        yield _map(comparison, entry, told, _picture_says(verdict) if told != entry.kind else "")
+
+
+def _picture_says(verdict: Verdict) -> str:
+    seen = (line for line in verdict.story if line.startswith("picture: "))
+    return next(seen, "").removeprefix("picture: ")
+
+
+def _lines(verdict: Verdict, kind: str) -> Sequence[tables.Line]:
+    numbers = verdict.actual if kind == "table" else rendering.decode(verdict.actual)[1].encode()
+    return tables.load(numbers).lines
+
+
+def _new(line: tables.Line) -> Map:
+    return Map(
+        key=line.key,
+        kind="added",
+        says="new",
+        actual_key=line.key,
+        module=line.module_type,
+        after=_numbers(line),
+    )
+
+
+def _map(comparison: Comparison, entry: Entry, kind: str, says: str) -> Map:
+    before, after = entry.expected, entry.actual
+    known = after or before
+    return Map(
+        key=entry.key,
+        kind=kind,
+        says=says or _in_words(comparison, entry),
+        expected_key=before.key if before else None,
+        actual_key=after.key if after else None,
+        partner=entry.partner or None,
+        module=known.module_type if known else "",
+        tolerance=entry.tolerance,
+        before=_numbers(before) if before else {},
+        after=_numbers(after) if after else {},
+        violations=tuple(
+            {
+                "quantity": one.quantity,
+                "observed": _plain(one.observed),
+                "allowed": _plain(one.allowed),
+            }
+            for one in entry.violations
+        ),
+    )
+
+
+def _in_words(comparison: Comparison, entry: Entry) -> str:
+    """Say what became of a map that is not as expected."""
+    if entry.agrees:
+        return ""
+    return say(comparison, entry, other_weights=entry.has_other_weights)
+
+
+def _numbers(line: tables.Line) -> Mapping[str, Any]:
+    stats = {name: _plain(value) for name, value in line.stats.items()}
+    return {"shape": list(line.shape), "dtype": line.dtype, **stats}
+
+
+def _plain(value: float | str) -> float | str:
+    """Return a number that JSON can hold; one that is not finite as text."""
+    return value if isinstance(value, str) or math.isfinite(value) else str(value)

@@ -1,0 +1,313 @@
+"""Tell what a comparison found: the first layer that diverged, why, and what followed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from pytest_featuremaps.baseline.comparing import Comparison
+from pytest_featuremaps.baseline.judging import Entry, narrowest
+from pytest_featuremaps.baseline.tolerances import PROFILES
+from pytest_featuremaps.story import causes, structure
+from pytest_featuremaps.story.phrases import (
+    KEY_WIDTH,
+    WIDTH,
+    called,
+    clip,
+    describe,
+    listing,
+    name,
+    quantity,
+    say,
+    say_fully,
+    say_violation,
+)
+from pytest_featuremaps.wording import counted, plain
+
+ACCEPT: Final = "pytest --snapshot-update"
+
+_FOLLOWING: Final = 20  # entries told one by one after the first
+
+
+def headline(comparison: Comparison, title: str, *, accept: str = ACCEPT) -> list[str]:
+    """Return the story in at most six short lines, the first divergent layer first.
+
+    Args:
+        comparison: what was found.
+        title: what was compared.
+        accept: the command that accepts the changes; empty where there is none.
+    """
+    first = comparison.first
+    if first is None:
+        return [clip(_agreement(comparison, title))]
+    lines = [
+        _opening(comparison, first, KEY_WIDTH),
+        *_reason(comparison, first, KEY_WIDTH),
+        *_following_in_short(comparison),
+        *_structure_in_short(comparison),
+        *causes.environments(comparison),
+    ]
+    return [*(clip(line) for line in lines), _closing(title, accept)]
+
+
+def _closing(title: str, accept: str) -> str:
+    where = f"{plain(title, KEY_WIDTH)}: the whole story is in the report section"
+    if not accept:
+        return where
+    both = f"{where}; accept with: {accept}"
+    # A command is never cut.
+    return both if len(both) <= WIDTH else f"accept with: {accept}"
+
+
+def tell(
+    comparison: Comparison, title: str, *, accept: str = ACCEPT, held_to: str = ""
+) -> list[str]:
+    """Return the whole story, in the order in which the layers completed.
+
+    Args:
+        comparison: what was found.
+        title: what was compared.
+        accept: the command that accepts the changes; empty where there is none.
+        held_to: the tolerance that was asked for, and by what; empty where none was.
+    """
+    first = comparison.first
+    if first is None:
+        return [_agreement(comparison, title), *_structure(comparison), *_skipped(comparison)]
+    differences = [entry for entry in comparison.entries if not entry.agrees]
+    return [
+        _disagreement(comparison, title, len(differences)),
+        _opening(comparison, first),
+        *(f"  {line}" for line in _details(comparison, first)),
+        *_following(comparison, first),
+        *_other_weights(comparison, first),
+        *_structure(comparison),
+        *_skipped(comparison),
+        *([f"tolerance asked for: {held_to}"] if held_to else []),
+        _profile(differences),
+        *(list(causes.environments(comparison)) or _no_environment(comparison)),
+        *([f"accept with: {accept}"] if accept else []),
+    ]
+
+
+def why(comparison: Comparison) -> str:
+    """Return the reason for the first difference; empty where it is not known."""
+    first = comparison.first
+    return next(_reason(comparison, first), "").removeprefix("why: ") if first else ""
+
+
+def _agreement(comparison: Comparison, title: str) -> str:
+    verb = "agrees" if len(comparison.entries) == 1 else "agree"
+    return f"{plain(title)}: {_maps(comparison)} {verb} with the {comparison.against}"
+
+
+def _disagreement(comparison: Comparison, title: str, differing: int) -> str:
+    verb = "differs" if differing == 1 else "differ"
+    of_all = f"{differing} of {_maps(comparison)}"
+    return f"{plain(title)}: {of_all} {verb} from the {comparison.against}"
+
+
+# --- the first one ------------------------------------------------------------------------------
+
+
+def _opening(comparison: Comparison, first: Entry, width: int | None = None) -> str:
+    if first.violations:
+        told = _say_first(comparison, first)
+        return f"{name(comparison, first, width)} {_changed(comparison)}: {told}"
+    key, block = plain(first.key, width), _block(comparison, first)
+    if first.partner:
+        same = "the same map" if first.actual and first.actual.stats else "of the same shape"
+        others = f"{plain(block.name, width)}, {len(block.keys)} maps" if block else same
+        return f"{key} {called(first, width)}: {others}"
+    state, rest = (
+        ("new", f"the {comparison.against} does not hold")
+        if first.kind == "added"
+        else ("gone", f"the {comparison.against} holds it, this run does not")
+    )
+    if block is None:
+        return f"{key} is {state}: {rest}{' it' if state == 'new' else ''}"
+    return f"{key} is {state}, as is all of {plain(block.name, width)}: {len(block.keys)} maps"
+
+
+def _say_first(comparison: Comparison, entry: Entry) -> str:
+    return say_violation(comparison, entry.violations[0])
+
+
+def _changed(comparison: Comparison) -> str:
+    return "changed first" if len(comparison.entries) > 1 else "changed"
+
+
+def _block(comparison: Comparison, entry: Entry) -> structure.Block | None:
+    """The maps that came, went or are called otherwise together with this one; None if none."""
+    for _, blocks in _blocks(comparison):
+        for block in blocks:
+            if entry.key in block.keys and len(block.keys) > 1:
+                return block
+    return None
+
+
+def _reason(comparison: Comparison, first: Entry, width: int | None = None) -> Iterator[str]:
+    """Why the first changed or, if it only came or went, which was the first to change."""
+    if first.violations and first.expected and first.actual:
+        yield f"why: {causes.likeliest(comparison, first, first.expected, first.actual)}"
+        return
+    changed = next((entry for entry in comparison.entries if entry.violations), None)
+    if changed is None:
+        return
+    key, said = name(comparison, changed, width), _say_first(comparison, changed)
+    if changed.key in structure.changed_weights(comparison):
+        yield f"{key} changed first: {said} (its weights changed)"
+    elif first.kind in {"added", "removed"}:
+        yield f"{key} follows it: {said}"
+    else:
+        yield f"{key} changed first: {said}"
+
+
+def _details(comparison: Comparison, first: Entry) -> Iterator[str]:
+    line = first.actual or first.expected
+    if line is not None:
+        yield f"it is a {describe(line)}"
+    if first.violations:
+        held_to = f" (tolerance {first.tolerance})" if first.tolerance else ""
+        yield f"beyond what is allowed{held_to}:"
+        yield from (f"  {say_fully(comparison, first, one)}" for one in first.violations)
+    yield from _reason(comparison, first)
+
+
+# --- the next ones ------------------------------------------------------------------------------
+
+
+def _following_in_short(comparison: Comparison) -> Iterator[str]:
+    if len(comparison.entries) == 1:
+        return
+    differing = [entry for entry in comparison.entries if not entry.agrees]
+    agreeing = len(comparison.entries) - len(differing)
+    others = f"{len(differing) - 1} more after it" if differing[1:] else "nothing after it"
+    later = {entry.key for entry in differing[1:]}.intersection(
+        structure.changed_weights(comparison)
+    )
+    if later:
+        others += f", {len(later)} with other weights"
+    yield f"{others}; within tolerance: {agreeing} of {_maps(comparison)}"
+
+
+def _following(comparison: Comparison, first: Entry) -> Iterator[str]:
+    """What comes after the first; a block that came, went or is called otherwise in one line."""
+    blocks = [block for _, blocks in _blocks(comparison) for block in blocks]
+    names = {key: block for block in blocks for key in block.keys}
+    told = {id(names.get(first.key))} if not first.violations else set()
+    others = set(structure.changed_weights(comparison))
+    lines = []
+    for entry in comparison.entries:
+        block = None if entry.violations else names.get(entry.key)
+        if entry.agrees or entry is first or (block and id(block) in told):
+            continue
+        if block and len(block.keys) > 1:
+            lines.append(f"{plain(block.name)}: {_fate(entry)}, {counted(len(block.keys), 'map')}")
+        else:
+            lines.append(_follow(comparison, entry, other_weights=entry.key in others))
+        told.add(id(block))
+    if lines:
+        yield "then, in order:"
+        yield from (f"  {line}" for line in lines[:_FOLLOWING])
+    if len(lines) > _FOLLOWING:
+        yield f"  … and {len(lines) - _FOLLOWING} more"
+
+
+def _follow(comparison: Comparison, entry: Entry, *, other_weights: bool) -> str:
+    key = name(comparison, entry) if entry.violations else plain(entry.key)
+    return f"{key}: {say(comparison, entry, other_weights=other_weights)}"
+
+
+def _fate(entry: Entry) -> str:
+    return "called otherwise" if entry.partner else entry.kind
+
+
+def _other_weights(comparison: Comparison, first: Entry) -> Iterator[str]:
+    """Which layers changed by themselves, however long the list of those that follow."""
+    of_themselves = set(structure.changed_weights(comparison)) - {first.key}
+    keys = [
+        plain(one.key) for one in comparison.entries if one.violations and one.key in of_themselves
+    ]
+    if keys:
+        yield f"weights changed as well: {listing(keys)}"
+
+
+# --- the whole ----------------------------------------------------------------------------------
+
+
+def _blocks(comparison: Comparison) -> Iterator[tuple[str, list[structure.Block]]]:
+    """What came, went, moved or is called otherwise, under the word for it."""
+    yield "added", structure.added(comparison)
+    yield "removed", structure.removed(comparison)
+    yield "renamed", structure.renamed(comparison)
+    yield "renumbered", structure.renumbered(comparison)
+    yield "moved", structure.moved(comparison)
+
+
+def _structural(comparison: Comparison) -> Iterator[tuple[str, list[str]]]:
+    """Names of what differs in structure, under the word for it."""
+    for word, blocks in _blocks(comparison):
+        yield word, [_name(block) for block in blocks]
+    yield "renamed as declared", [_name(block) for block in structure.declared(comparison)]
+    for kind in ("reshaped", "retyped"):
+        yield kind, [plain(entry.key) for entry in comparison.entries if entry.kind == kind]
+    replaced = [entry for entry in comparison.entries if entry.has_other_type]
+    yield "another module", [_replacement(entry) for entry in replaced]
+    later = f"in another order than in the {comparison.against}"
+    yield later, [plain(key) for key in comparison.reordered]
+
+
+def _name(block: structure.Block) -> str:
+    maps = f" ({len(block.keys)} maps)" if len(block.keys) > 1 else ""
+    return plain(block.name) + maps
+
+
+def _replacement(entry: Entry) -> str:
+    before, after = entry.expected, entry.actual
+    types = [plain(line.module_type) for line in (before, after) if line]
+    return f"{plain(entry.key)} ({' → '.join(types)})"
+
+
+def _structure_in_short(comparison: Comparison) -> Iterator[str]:
+    found = [(word, names) for word, names in _structural(comparison) if names]
+    if not found:
+        return
+    fully = ", ".join(
+        f"{word} {names[0]}" if len(names) == 1 else f"{len(names)} {word}" for word, names in found
+    )
+    shortly = ", ".join(f"{len(names)} {word}" for word, names in found)
+    yield f"structure: {fully if len(fully) <= WIDTH - 11 else shortly}"
+
+
+def _structure(comparison: Comparison) -> Iterator[str]:
+    told = [f"  {word}: {listing(names)}" for word, names in _structural(comparison) if names]
+    if told:
+        yield from ("structure:", *told)
+
+
+def _skipped(comparison: Comparison) -> Iterator[str]:
+    skipped = Counter(name for entry in comparison.entries for name in entry.skipped)
+    for one, maps in skipped.items():
+        held = f"{quantity(one)} of {counted(maps, 'map')}"
+        yield f"not compared, for only one side holds it: {held}"
+
+
+def _profile(divergent: Iterable[Entry]) -> str:
+    widest = "exact"
+    for entry in divergent:
+        profile = narrowest(entry)
+        if profile is None:
+            return "no tolerance profile would pass"
+        widest = max(widest, profile, key=lambda one: PROFILES[one].relative_l2)
+    return f"narrowest tolerance profile that would pass: {widest}"
+
+
+def _no_environment(comparison: Comparison) -> Iterator[str]:
+    # Two live models share one.
+    if comparison.against == "baseline":
+        yield "environment: no difference from the baseline's"
+
+
+def _maps(comparison: Comparison) -> str:
+    return counted(len(comparison.entries), "map")

@@ -1,0 +1,117 @@
+"""What came, went, moved or is called otherwise, in blocks rather than map by map."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from pytest_featuremaps.baseline.comparing import Comparison
+from pytest_featuremaps.baseline.key_parts import difference, shift, split
+
+
+@dataclass(frozen=True)
+class Block:
+    """Maps that share a fate.
+
+    Attributes:
+        name: the key of the one map, or the path that is around all of them.
+        keys: the keys of the maps, in order.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+
+
+def added(comparison: Comparison) -> list[Block]:
+    """Return the maps that the baseline does not hold, by the blocks that they make up."""
+    here = [entry.key for entry in comparison.entries if entry.actual]
+    return _blocks([one.key for one in comparison.entries if one.kind == "added"], here)
+
+
+def removed(comparison: Comparison) -> list[Block]:
+    """Return the maps that are gone, by the blocks that they made up."""
+    there = [entry.expected.key for entry in comparison.entries if entry.expected]
+    return _blocks([one.key for one in comparison.entries if one.kind == "removed"], there)
+
+
+def _blocks(chosen: Sequence[str], everything: Sequence[str]) -> list[Block]:
+    """Group keys by the outermost path below which there is nothing else."""
+    all_below = Counter(path for key in everything for path in _around(key))
+    chosen_below = Counter(path for key in chosen for path in _around(key))
+    blocks: dict[str, list[str]] = defaultdict(list)
+    for key in chosen:
+        whole = (path for path in _around(key) if chosen_below[path] == all_below[path])
+        blocks[next(whole, key)].append(key)
+    return [Block(name if len(keys) > 1 else keys[0], tuple(keys)) for name, keys in blocks.items()]
+
+
+def _around(key: str) -> Iterator[str]:
+    """Yield the paths that a layer is below, and its own, from the outermost."""
+    path, _ = split(key)
+    yield from (".".join(path[:end]) for end in range(1, len(path) + 1))
+
+
+def renamed(comparison: Comparison) -> list[Block]:
+    """Return what is called otherwise, such as `backbone → encoder`, with the keys of here."""
+    return _renamings(pair for pair in _undeclared(comparison) if not _is_renumbered(*pair))
+
+
+def renumbered(comparison: Comparison) -> list[Block]:
+    """Return what has another number in its container, such as `2 … 4 → 3 … 5`."""
+    return _renamings(pair for pair in _undeclared(comparison) if _is_renumbered(*pair))
+
+
+def moved(comparison: Comparison) -> list[Block]:
+    """Return what runs at another place and is called otherwise there."""
+    there = set(comparison.moved)
+    return _renamings(pair for pair in comparison.renamed if pair[1] in there)
+
+
+def declared(comparison: Comparison) -> list[Block]:
+    """Return what was declared to be called otherwise, and is no difference."""
+    return _renamings(comparison.declared)
+
+
+def _undeclared(comparison: Comparison) -> Iterator[tuple[str, str]]:
+    known = {*comparison.declared}
+    moved = set(comparison.moved)
+    yield from (pair for pair in comparison.renamed if pair not in known and pair[1] not in moved)
+
+
+def changed_weights(comparison: Comparison) -> list[str]:
+    """Return the keys of the maps whose layers have other weights of their own.
+
+    Those of a block are also those of the layers below it, which tell it better.
+    """
+    changed = [one for one in comparison.entries if one.has_other_weights]
+    told = {
+        path
+        for entry in comparison.entries
+        if entry.has_other_weights or entry.partner or entry.kind in {"added", "removed"}
+        for path in ["", *list(_around(entry.key))[:-1]]
+    }
+    return [one.key for one in changed if ".".join(split(one.key)[0]) not in told]
+
+
+def _is_renumbered(old: str, new: str) -> bool:
+    names = difference(old, new)
+    return names is not None and shift(names)[2] != 0
+
+
+def _renamings(pairs: Iterable[tuple[str, str]]) -> list[Block]:
+    """Group pairs of keys by what tells them apart; numbers that shift alike go together."""
+    groups: dict[object, dict[tuple[str, str], list[str]]] = {}
+    for old, new in pairs:
+        names = difference(old, new) or (old, new)
+        groups.setdefault(shift(names), {}).setdefault(names, []).append(new)
+    return [
+        Block(_arrow(list(names)), tuple(key for keys in names.values() for key in keys))
+        for names in groups.values()
+    ]
+
+
+def _arrow(names: Sequence[tuple[str, str]]) -> str:
+    ends = sorted({names[0], names[-1]}, key=names.index)
+    old, new = (" … ".join(one[side] or "(the model)" for one in ends) for side in (0, 1))
+    return f"{old} → {new}"
