@@ -114,7 +114,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--featuremaps-tolerance",
         metavar="TOLERANCE",
-        help=f"The same for one run, instead of {TOLERANCE}.",
+        help=f"How much feature maps may differ in this run: exact, cpu, gpu, half, or a relative L2 "
+        f"change. It overrides the ini option {TOLERANCE}.",
     )
     group.addoption(
         "--featuremaps-against",
