@@ -114,8 +114,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--featuremaps-tolerance",
         metavar="TOLERANCE",
-        help=f"How much feature maps may differ in this run: exact, cpu, gpu, half, or a relative L2 "
-        f"change. It overrides the ini option {TOLERANCE}.",
+        help="How much feature maps may differ in this run: exact, cpu, gpu, half, or a relative "
+        f"L2 change. It overrides the ini option {TOLERANCE}.",
     )
     group.addoption(
         "--featuremaps-against",

@@ -474,7 +474,7 @@ def test_hooks_that_fusing_moved_do_nothing_and_come_off(inputs):
         maps["relu"]
     assert text(caught)[0] == (
         "There is no feature map 'relu': the model has another module in its place now (Identity); "
-        "capture after the model was changed."
+        "capture after it was changed."
     )
 
 
@@ -1047,6 +1047,6 @@ def test_a_detached_model_has_no_hook_left_and_its_name_is_free():
         recording.attach(second, "unused", name="model")
         second(torch.ones(1, 3, 8, 8))
         assert recording.silence().splitlines()[0] == (
-            "capture(\"unused\"): 'unused' (Linear) did not run: the model ran without calling it; "
-            "perhaps a branch was not taken."
+            "capture(\"unused\"): 'unused' (Linear) did not run: the model ran without it; "
+            "perhaps a branch was not taken, or an error of it was caught."
         )

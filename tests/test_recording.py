@@ -4,6 +4,8 @@ import copy
 import dataclasses
 import gc
 import io
+import subprocess
+import sys
 import weakref
 from collections import OrderedDict
 from typing import NamedTuple
@@ -126,8 +128,8 @@ def test_a_missing_key_says_why(net, photo):
             maps["small_model.conv1"]
     recorded = "Recorded are: small_model.conv1."
     assert str(never_ran.value).splitlines() == [
-        "There is no feature map 'unused': the model ran without calling it; perhaps a branch was "
-        "not taken.",
+        "There is no feature map 'unused': the model ran without it; perhaps a branch was "
+        "not taken, or an error of it was caught.",
         recorded,
     ]
     assert str(not_captured.value).splitlines() == [
@@ -384,6 +386,85 @@ def test_a_copied_pickled_or_moved_hook_is_inert(net, photo):
     twin(photo)
 
 
+def test_a_pickle_made_while_captured_loads_where_this_package_is_not(net, photo, tmp_path):
+    path = tmp_path / "net.pt"
+    model = nn.Sequential(nn.Linear(2, 2))
+    with capture(model, "0", inputs=True):
+        torch.save(model, path)
+    code = (
+        "import sys; sys.modules['pytest_featuremaps'] = None\n"
+        "import torch\n"
+        f"model = torch.load({str(path)!r}, weights_only=False)\n"
+        "print(tuple(model(torch.ones(1, 2)).shape))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (run.stdout, run.returncode) == ("(1, 2)\n", 0), run.stderr
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_copy_made_while_captured_says_why_it_cannot_be_scripted():
+    model = nn.Sequential(nn.Linear(2, 2))
+    with capture(model, "0"):
+        twin = copy.deepcopy(model)
+    with pytest.raises(AttributeError) as caught:
+        torch.jit.script(copy.deepcopy(twin))
+    assert str(caught.value) == (
+        "this is a copy of a module that was captured when it was copied, and cannot be scripted: "
+        "copy it before the recording, or after"
+    )
+
+
+def test_a_symbolic_trace_is_no_call(net):
+    model = nn.Sequential(nn.Sequential(nn.ReLU()))
+    with capture(model, "0", "0.0", inputs=True) as maps:
+        torch.fx.symbolic_trace(model)
+        model(torch.ones(2))
+    assert list(maps) == ["0.0", "0"]
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_inputs_that_cannot_be_kept_are_told_where_they_are_read():
+    class Pad(nn.Module):
+        def forward(self, x):
+            return torch.nested.to_padded_tensor(x, 0.0)
+
+    model = Pad()
+    with capture(model, ".", inputs=True) as maps:
+        model(torch.nested.as_nested_tensor([torch.ones(2, 3), torch.ones(1, 3)]))
+    assert maps.silence() == ""
+    assert maps["."].shape == (2, 2, 3)
+    reason = (
+        "UnsupportedTensor: a nested tensor's samples differ in size, so it has no one shape: pad "
+        "it with torch.nested.to_padded_tensor, or build the nn.TransformerEncoder that makes it "
+        "with enable_nested_tensor=False"
+    )
+    with pytest.raises(CaptureError) as caught:
+        _ = maps["."].inputs
+    assert str(caught.value) == f". (Pad): what went into it could not be recorded: {reason}."
+    assert maps.summary().splitlines()[-1] == f"inputs not recorded: . ({reason})"
+
+
+def test_keywords_called_like_a_parameter_are_inputs_of_their_own():
+    class Rest(nn.Module):
+        def forward(self, x, /, *rest, **options):
+            return x
+
+    class Many(nn.Module):
+        def forward(self, *x, **options):
+            return x[0]
+
+    model = Rest()
+    with capture(model, ".", inputs=True) as maps:
+        model(torch.ones(1), torch.ones(2), x=torch.ones(5), y=torch.ones(6))
+    sizes = {name: one.shape[0] for name, one in maps["."].inputs.items()}
+    assert sizes == {"x": 1, "rest[0]": 2, "options[x]": 5, "y": 6}
+    model = Many()
+    with capture(model, ".", inputs=True) as maps:
+        model(torch.ones(1), torch.ones(2), x=[torch.ones(3), torch.ones(4)])
+    sizes = {name: one.shape[0] for name, one in maps["."].inputs.items()}
+    assert sizes == {"x[0]": 1, "x[1]": 2, "options[x][0]": 3, "options[x][1]": 4}
+
+
 def test_only_our_own_hooks_come_off(net, photo):
     seen = []
     net.small_model.register_forward_hook(lambda *_: seen.append("before"))
@@ -414,10 +495,10 @@ def test_silence_names_each_target_and_what_ran(net, photo):
         maps.attach(net, "*nused", where=nn.Linear)
         net(photo)
     assert maps.silence().splitlines() == [
-        "capture(\"unused\"): 'unused' (Linear) did not run: the model ran without calling it; "
-        "perhaps a branch was not taken.",
+        "capture(\"unused\"): 'unused' (Linear) did not run: the model ran without it; "
+        "perhaps a branch was not taken, or an error of it was caught.",
         'capture("*nused", where=Linear): none of the 1 modules it matches ran: unused: the '
-        "model ran without calling it; perhaps a branch was not taken.",
+        "model ran without it; perhaps a branch was not taken, or an error of it was caught.",
         "Captured and ran: small_model.conv1.",
         "If this is meant, capture with required=False.",
     ]

@@ -14,7 +14,7 @@ from pytest_featuremaps.recording.recording import Recording
 X = torch.tensor([[1.0, -2.0]])
 NOT_CALLED = (
     "the model was not called while it was captured; its forward ran before the hooks went on, in "
-    "another thread or process, or as model.forward(...), which runs no hooks of the model"
+    "another process, on a copy of the model, or as model.forward(...), which runs no hooks of it"
 )
 LAST = "If this is meant, capture with required=False."
 
@@ -57,6 +57,38 @@ class Calls(Parent):
         return self.child(self.first(x))
 
 
+class Mentions(Parent):
+    """Uses all that would explain another cause, and calls its child in a branch."""
+
+    def __init__(self):
+        super().__init__(nn.Linear(2, 2))
+
+    def forward(self, x, branch=False):
+        x = self.first(x.to(self.child.weight.dtype))
+        return self.child(x) if branch else self.first.forward(x)
+
+
+class Catches(Parent):
+    def __init__(self):
+        super().__init__(nn.Linear(3, 3))
+
+    def forward(self, x):
+        try:
+            return self.child(self.first(x))
+        except RuntimeError:
+            return x
+
+
+class Own(nn.ReLU):
+    def __call__(self, x):
+        return self.forward(x)
+
+
+class Empty(Parent):
+    def __len__(self):
+        return 0
+
+
 class Nothing(nn.Module):
     def forward(self, x):
         return len(x)
@@ -84,8 +116,27 @@ class Again(Parent):
 CAUSES = {
     "a branch that is not taken": (
         Parent,
-        "'child' (ReLU) did not run: the model ran without calling it; perhaps a branch was not "
-        "taken.",
+        "'child' (ReLU) did not run: the model ran without it; "
+        "perhaps a branch was not taken, or an error of it was caught.",
+    ),
+    "a branch beside other uses": (
+        Mentions,
+        "'child' (Linear) did not run: the model ran without it; perhaps a branch was not taken, "
+        "or an error of it was caught.",
+    ),
+    "an error that the model caught": (
+        Catches,
+        "'child' (Linear) did not run: the model ran without it; perhaps a branch was not taken, "
+        "or an error of it was caught.",
+    ),
+    "a __call__ of its own": (
+        lambda: Calls(Own()),
+        "'child' (Own) did not run: Own has a __call__ of its own, which runs no hooks.",
+    ),
+    "a model that is false": (
+        Empty,
+        "'child' (ReLU) did not run: the model ran without it; perhaps a branch was not taken, or "
+        "an error of it was caught.",
     ),
     "forward called directly": (
         Forwards,
@@ -170,8 +221,8 @@ def test_an_owner_that_did_not_run_is_named():
     assert maps.silence().splitlines()[:2] == [
         "capture(\"part.child.child\"): 'part.child.child' (ReLU) did not run: 'part.child', which "
         "calls it, did not run either.",
-        "capture(\"part.child\"): 'part.child' (Calls) did not run: 'part' ran without calling it; "
-        "perhaps a branch was not taken.",
+        "capture(\"part.child\"): 'part.child' (Calls) did not run: 'part' ran without it; "
+        "perhaps a branch was not taken, or an error of it was caught.",
     ]
 
 
@@ -208,7 +259,7 @@ def test_a_module_that_was_replaced_after_the_hooks_went_on_is_told():
     assert hook_count(before) == 0
     assert maps.silence().splitlines()[0] == (
         "capture(\"child\"): 'child' (ReLU) did not run: the model has another module in its place "
-        "now (Tanh); capture after the model was changed."
+        "now (Tanh); capture after it was changed."
     )
 
 
@@ -247,8 +298,8 @@ def test_a_recorded_call_does_not_hide_one_that_could_not_be_recorded():
         assert maps.silence() == ""
         model(torch.ones(1))
     assert maps.silence().splitlines()[0] == (
-        "capture(\".\"): '.' (Sometimes) has no feature map: it ran, but its output could not be "
-        "recorded: RuntimeError: it is closed."
+        "capture(\".\"): '.' (Sometimes) has no feature map of one of its 2 calls: it ran, but its "
+        "output could not be recorded: RuntimeError: it is closed."
     )
 
 

@@ -13,7 +13,7 @@ from pytest_featuremaps.checks.grammar import Spec
 from pytest_featuremaps.errors import CaptureError, MissingMap
 from pytest_featuremaps.maps.attention import OPS, recomputed
 from pytest_featuremaps.maps.drawn_tensor import DrawnTensor
-from pytest_featuremaps.maps.keeping import Kept, keep
+from pytest_featuremaps.maps.keeping import Kept, Unkept, View, keep
 from pytest_featuremaps.names.keys import Place
 from pytest_featuremaps.names.leaves import Leaf, brackets
 from pytest_featuremaps.wording import listed
@@ -28,9 +28,14 @@ class FeatureMap(DrawnTensor):
     Attributes:
         place: the layer, the call and the place in the output that it came from.
         kept: what is known of it: its values, or only statistics or its shape.
+        view: whether the output, a view, was changed in place; None unless its gradient is
+            watched for, and it is one.
+        lost_grad: why a gradient that came could not be kept; empty otherwise.
     """
 
     # Most maps never get a gradient, and have no settings.
+    view: View | None = None
+    lost_grad = ""
     _grad: Kept | None = None
     _passes = 0
     _settings: Mapping[str, object] = MappingProxyType({})
@@ -39,7 +44,7 @@ class FeatureMap(DrawnTensor):
         self,
         place: Place,
         kept: Kept,
-        inputs: Mapping[str, Mapping[Leaf, Kept]] | None = None,
+        inputs: Mapping[str, Mapping[Leaf, Kept]] | Unkept | None = None,
         settings: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(place, kept)
@@ -50,7 +55,12 @@ class FeatureMap(DrawnTensor):
     @property
     def has_inputs(self) -> bool:
         """Whether what went into this call was recorded."""
-        return self._inputs is not None
+        return not (self._inputs is None or isinstance(self._inputs, Unkept))
+
+    @property
+    def lost_inputs(self) -> str:
+        """Why what went into this call could not be recorded; empty where it was, or not asked."""
+        return self._inputs.reason if isinstance(self._inputs, Unkept) else ""
 
     @property
     def inputs(self) -> Inputs:
@@ -61,6 +71,10 @@ class FeatureMap(DrawnTensor):
         Raises:
             CaptureError: it was not recorded.
         """
+        if isinstance(self._inputs, Unkept):
+            raise CaptureError(
+                f"{self.place.title}: what went into it could not be recorded: {self.lost_inputs}."
+            )
         if self._inputs is None:
             raise CaptureError(
                 f"{self.place.title} was captured without its inputs.\nCapture it with inputs=True."
@@ -76,7 +90,7 @@ class FeatureMap(DrawnTensor):
         Raises:
             CaptureError: it was not recorded, or none has reached this map.
         """
-        if self._grad is None:
+        if self._grad is None or self.lost_grad or (self.view and self.view.changed):
             raise CaptureError(self._no_gradient())
         if self._grad.stats is not None and self._passes > 1:
             raise CaptureError(
@@ -96,6 +110,15 @@ class FeatureMap(DrawnTensor):
             )
             return f"{self.place.title} was captured without gradients.\n" + (
                 way if functional else "Capture it with grads=True."
+            )
+        if self.lost_grad:
+            return f"{self.place.title}: its gradient could not be recorded: {self.lost_grad}."
+        if self.view and self.view.changed:
+            return (
+                f"{self.place.title} has no gradient: its output is a view that was changed in "
+                "place afterwards, and torch then keeps no gradient of what it was before.\n"
+                "Linear (on three axes), Flatten, LSTM and pooling give such views. Take "
+                "inplace=True away behind this layer, or capture the layer that changes it."
             )
         if layer.recomputed:
             return (

@@ -265,4 +265,6 @@ class FeatureMaps(Mapping[str, FeatureMap]):
         for problem in problems:
             unread = [layer.name for layer in layers if layer.problem == problem]
             lines.append(f"could not be recorded: {listed(unread)} ({problem})")
+        lost = {one.lost_inputs: one.layer for one in self._view.maps() if one.lost_inputs}
+        lines += [f"inputs not recorded: {name} ({reason})" for reason, name in lost.items()]
         return [*lines, *(f"note: {text}" for text in self._log.notes)]

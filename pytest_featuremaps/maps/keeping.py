@@ -43,6 +43,33 @@ class Kept(NamedTuple):
     obstacle: str = ""
 
 
+class Unkept(NamedTuple):
+    """Why something could not be kept."""
+
+    reason: str
+
+
+class View:
+    """Whether a tensor that is a view was changed in place, by whatever name, since this was made.
+
+    It holds the memory of the view until it is settled, and no gradient history.
+    """
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self._alias: torch.Tensor | None = tensor.detach()
+        self._version = self._alias._version
+        self._changed = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether it was changed so far, or until it was settled."""
+        return self._changed if self._alias is None else self._alias._version != self._version
+
+    def settle(self) -> None:
+        """Let go of the memory; what is known stays."""
+        self._changed, self._alias = self.changed, None
+
+
 def keep(
     tensor: torch.Tensor, how: Keep = "values", *, axis: int | None = None, sketched: bool = False
 ) -> Kept:

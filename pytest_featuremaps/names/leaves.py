@@ -62,7 +62,8 @@ def arguments(
 ) -> dict[str, object]:
     """Return what a function was called with, by the names of its parameters.
 
-    What it takes as `*args` is named `args[0]` and so on. Where the signature is not known, or
+    What it takes as `*args` is named `args[0]` and so on, what it takes as `**kwargs` by the
+    keyword. Where the signature is not known, or
     the call does not fit it, positional arguments are named by their number.
 
     Args:
@@ -77,12 +78,16 @@ def arguments(
         numbers = (*names, *map(str, range(len(names), len(args))))
         return dict(zip(numbers, args, strict=False)) | dict(kwargs)
     named: dict[str, object] = {}
+    parameters = bound.signature.parameters
     for name, value in bound.arguments.items():
-        kind = bound.signature.parameters[name].kind
+        kind = parameters[name].kind
         if kind is inspect.Parameter.VAR_POSITIONAL:
             named |= {f"{name}[{number}]": one for number, one in enumerate(value)}
         elif kind is inspect.Parameter.VAR_KEYWORD:
-            named |= value
+            # One that is called like a parameter, which is then positional only, is another.
+            named |= {
+                f"{name}[{key}]" if key in parameters else key: one for key, one in value.items()
+            }
         else:
             named[name] = value
     return named

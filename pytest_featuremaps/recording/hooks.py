@@ -6,16 +6,18 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from types import MappingProxyType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, Self, TypeAlias
 
 import torch
 from torch import nn
+from torch.fx._symbolic_trace import is_fx_symbolic_tracing
 from torch.utils.hooks import RemovableHandle
 
 from pytest_featuremaps.layouts.layouts import channel_axis
 from pytest_featuremaps.maps.feature_map import FeatureMap
-from pytest_featuremaps.maps.keeping import Kept, keep
+from pytest_featuremaps.maps.keeping import Kept, Unkept, View, keep
 from pytest_featuremaps.maps.log import Log
 from pytest_featuremaps.maps.model_inputs import ModelInputs
 from pytest_featuremaps.names.keys import Layer, Place
@@ -41,11 +43,11 @@ class Hook:
             "recording has ended"
         )
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., None]:
-        return inert
+    def __deepcopy__(self, memo: dict[int, Any]) -> Inert:
+        return Inert()
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        return _the_inert, ()
+        return _nothing_of_python()
 
 
 class Hooks(Hook):
@@ -60,7 +62,16 @@ class Hooks(Hook):
     """
 
     # A model has thousands of modules: each object more per module is felt.
-    __slots__ = ("__weakref__", "_before", "_handles", "_layer", "_log", "_module", "_sketched")
+    __slots__ = (
+        "__weakref__",
+        "_before",
+        "_gradients",
+        "_handles",
+        "_layer",
+        "_log",
+        "_module",
+        "_sketched",
+    )
 
     def __init__(
         self, module: nn.Module, layer: Layer, log: weakref.ref[Log], *, sketched: bool
@@ -73,6 +84,7 @@ class Hooks(Hook):
         self._sketched = sketched
         self._before = _Before(self) if layer.inputs else None
         self._handles: list[RemovableHandle] = []
+        self._gradients: list[Gradient] = []
         try:
             if self._before:
                 before = module.register_forward_pre_hook(self._before, with_kwargs=True)
@@ -89,7 +101,13 @@ class Hooks(Hook):
         if self._before:
             self._before.forget()
         handles, self._handles = self._handles, []
-        remove_all(handles)
+        gradients, self._gradients = self._gradients, []
+        remove_all([*handles, *gradients])
+
+    def forget(self) -> None:
+        """Watch for no gradient of the calls so far."""
+        gradients, self._gradients = self._gradients, []
+        remove_all(gradients)
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], *rest: Any) -> None:  # noqa: ANN401
         """Record what a call of the module returned, the last of `rest`."""
@@ -115,7 +133,9 @@ class Hooks(Hook):
         except Exception as error:  # noqa: BLE001 - never raised through the user's forward
             layer.problem = describe(error)
 
-    def _recorded(self, call: int, output: object, taken: Taken | None) -> list[FeatureMap]:
+    def _recorded(
+        self, call: int, output: object, taken: Taken | Unkept | None
+    ) -> list[FeatureMap]:
         """Return the maps of one call, and watch for their gradients."""
         leaves = tensors(output)
         maps = []
@@ -123,7 +143,7 @@ class Hooks(Hook):
             place = Place(self._layer, call, leaf, len(leaves))
             maps.append(FeatureMap(place, self._keep(tensor), taken))
             if self._layer.grads and tensor.requires_grad:
-                self._handles.append(_on_gradient(tensor, maps[-1].add_grad))
+                self._gradients.append(Gradient(tensor, maps[-1]))
         return maps
 
     def watches(self, module: nn.Module) -> bool:
@@ -134,16 +154,15 @@ class Hooks(Hook):
 
     def kept_arguments(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Taken | None:
-        """Keep what a module is called with, by parameter name; None where that fails."""
+    ) -> Taken | Unkept:
+        """Keep what a module is called with, by parameter name."""
         try:
             return {
                 name: {leaf: self._keep(one) for leaf, one in tensors(value)}
                 for name, value in arguments(module.forward, args, kwargs).items()
             }
         except Exception as error:  # noqa: BLE001 - never raised through the user's forward
-            self._layer.problem = describe(error)
-            return None
+            return Unkept(describe(error))
 
     def _keep(self, tensor: torch.Tensor) -> Kept:
         layer = self._layer
@@ -151,6 +170,32 @@ class Hooks(Hook):
         if layer.channels:
             axis = channel_axis(layer.layout, layer.families, tensor.dim())
         return keep(tensor, layer.keep, axis=axis, sketched=self._sketched)
+
+
+class Gradient:
+    """The hook on one output that gives its gradient to its map."""
+
+    __slots__ = ("_handle", "_map")
+
+    def __init__(self, tensor: torch.Tensor, one: FeatureMap) -> None:
+        self._map = one
+        # torch takes a view that is changed in place for another value from then on, and a hook
+        # on the first sees a part of its gradient, or none.
+        one.view = View(tensor) if tensor._is_view() else None
+        register: Callable[..., RemovableHandle] = tensor.register_hook
+        self._handle = register(self._arrive)
+
+    def remove(self) -> None:
+        """Take the hook off, and hold no memory of the model's any more."""
+        self._handle.remove()
+        if self._map.view is not None:
+            self._map.view.settle()
+
+    def _arrive(self, gradient: torch.Tensor) -> None:
+        try:
+            self._map.add_grad(gradient)
+        except Exception as error:  # noqa: BLE001 - never raised through the user's backward
+            self._map.lost_grad = describe(error)
 
 
 # One for all: it is held for an instant, and each layer's own would be an object more.
@@ -165,7 +210,7 @@ class _Before(Hook):
     def __init__(self, hooks: Hooks) -> None:
         super().__init__()
         self._hooks = weakref.ref(hooks)
-        self._entered: dict[int, Taken] = {}
+        self._entered: dict[int, Taken | Unkept] = {}
 
     def __call__(
         self,
@@ -179,13 +224,9 @@ class _Before(Hook):
         hooks = self._hooks()
         if hooks is None or not hooks.watches(module):
             return
-        call = _this_call()
-        self._entered.pop(call, None)
-        taken = hooks.kept_arguments(module, args, kwargs)
-        if taken is not None:
-            self._entered[call] = taken
+        self._entered[_this_call()] = hooks.kept_arguments(module, args, kwargs)
 
-    def taken(self, call: int) -> Taken:
+    def taken(self, call: int) -> Taken | Unkept:
         """Give what went into a call that has just returned, once."""
         return self._entered.pop(call, {})
 
@@ -248,12 +289,34 @@ def remove_all(hooks: Iterable[_Removable]) -> None:
         raise errors[0]
 
 
-def inert(*args: object) -> None:
-    """Do nothing: what a copy of a hook does."""
+class Inert:
+    """What a copy of a hook is: it does nothing, in any way of calling a hook."""
+
+    __slots__ = ()
+
+    @property
+    def __name__(self) -> str:
+        raise AttributeError(
+            "this is a copy of a module that was captured when it was copied, and cannot be "
+            "scripted: copy it before the recording, or after"
+        )
+
+    def __call__(self, *args: object) -> None:
+        """Do nothing."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _nothing_of_python()
 
 
-def _the_inert() -> Callable[..., None]:
-    return inert
+def _nothing_of_python() -> tuple[Any, ...]:
+    """Return the recipe of a function that takes anything and does nothing.
+
+    It is none of ours: what is pickled while it is captured loads where this package is not.
+    """
+    return getattr, (nullcontext(), "__exit__")
 
 
 def sweep(model: nn.Module) -> None:
@@ -265,7 +328,7 @@ def sweep(model: nn.Module) -> None:
 
 
 def _is_left_over(hook: object) -> bool:
-    return hook is inert or (isinstance(hook, Hook) and hook.released)
+    return isinstance(hook, Inert) or (isinstance(hook, Hook) and hook.released)
 
 
 def in_backward() -> bool:
@@ -275,7 +338,7 @@ def in_backward() -> bool:
 
 def is_traced() -> bool:
     """Tell whether the forward is being traced or exported, where a copy would be recorded too."""
-    return _is_exporting() or _tracing_state() is not None
+    return _is_exporting() or _tracing_state() is not None or is_fx_symbolic_tracing()
 
 
 def _this_call() -> int:
@@ -301,9 +364,4 @@ _is_exporting: Callable[[], bool] = getattr(
 def describe(error: Exception) -> str:
     """Write an error in one line, with its type."""
     lines = str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
-def _on_gradient(tensor: torch.Tensor, call: Callable[[torch.Tensor], None]) -> RemovableHandle:
-    register: Callable[..., RemovableHandle] = tensor.register_hook
-    return register(call)
+    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__

@@ -56,7 +56,7 @@ def _in_training(model: weakref.ref[nn.Module]) -> list[str]:
     alive = model()
     return [
         f"{path} ({type(module).__name__})"
-        for path, module in (survey(alive).modules.items() if alive else ())
+        for path, module in (survey(alive).modules.items() if alive is not None else ())
         if module.training and (isinstance(module, _BATCH_NORMS) or _drops(module))
     ]
 

@@ -134,6 +134,7 @@ class Recording(FeatureMaps):
 
     def clear(self) -> None:
         """Forget what was recorded; calls are counted from 0 again. Hooks stay on."""
+        self._watch.clear()
         self._log.replace([], {})
         for entered in self._log.model_inputs.values():
             entered.calls.clear()
@@ -243,9 +244,10 @@ class Recording(FeatureMaps):
     def explain(self, layer: Layer) -> str:
         """Say why a layer has no feature map, as far as that can be known."""
         model = self._models[layer.model]()
-        known = survey(model) if model else None
-        captured = self._watch.module(layer.where)
-        return silence.why(layer, known, self._watch.ran(layer.model), captured)
+        known = survey(model) if model is not None else None
+        now = known.modules.get(layer.path) if known else None
+        replaced = self._watch.replaced(layer.where, now)
+        return silence.why(layer, known, self._watch.ran(layer.model), replaced=replaced)
 
     def _note_observer_effects(
         self, model: nn.Module, known: Survey, resolved: Sequence[Resolved]
@@ -305,6 +307,8 @@ def capture(
 
 
 def _outcome(layer: Layer) -> str:
+    if layer.recorded:
+        return f"has no feature map of one of its {layer.calls} calls"
     return "has no feature map" if _left_no_map(layer) else "did not run"
 
 

@@ -14,7 +14,7 @@ from pytest_featuremaps.names.targets import is_called
 
 _NOT_CALLED = (
     "the model was not called while it was captured; its forward ran before the hooks went on, in "
-    "another thread or process, or as model.forward(...), which runs no hooks of the model"
+    "another process, on a copy of the model, or as model.forward(...), which runs no hooks of it"
 )
 
 
@@ -27,26 +27,23 @@ def owner(known: Survey, path: str) -> str:
     return ROOT
 
 
-def why(
-    layer: Layer, known: Survey | None, ran: Collection[str], captured: nn.Module | None = None
-) -> str:
+def why(layer: Layer, known: Survey | None, ran: Collection[str], *, replaced: bool = False) -> str:
     """Say why a module has no feature map.
 
     Args:
         layer: the captured module.
         known: its model; None when that is gone.
         ran: the paths of the modules that are known to have run.
-        captured: the module that the hooks are on, as far as it is alive.
+        replaced: whether another module has taken the place of the one with the hooks on.
     """
     if after := _by_its_calls(layer):
         return after
     if known is None or layer.path not in known.modules:
         return "it was never called while it was captured"
-    now = known.modules[layer.path]
-    if captured is not None and captured is not now:
+    if replaced:
+        now = type(known.modules[layer.path]).__name__
         return (
-            f"the model has another module in its place now ({type(now).__name__}); capture after "
-            "the model was changed"
+            f"the model has another module in its place now ({now}); capture after it was changed"
         )
     return _by_its_kind(layer, known) or _by_its_owner(layer, known, ran)
 
@@ -90,17 +87,32 @@ def _by_its_owner(layer: Layer, known: Survey, ran: Collection[str]) -> str:
     above = owner(known, layer.path)
     name = layer.path.removeprefix(f"{above}.") if above != ROOT else layer.path
     title = "the model" if above == ROOT else repr(above)
-    source = _source(known.modules[above])
-    attribute = re.escape(name.partition(".")[0])
-    if re.search(rf"\b{attribute}\b[^\n]*\.forward\(", source):
-        return f"{title} calls its forward() directly, which runs no hooks; call the module itself"
-    if re.search(rf"\b{attribute}\.(weight|bias)\b", source):
-        return f"{title} uses its weights and never calls it"
+    use = _use(known.modules[above], name.partition(".")[0])
+    if use:
+        return f"{title} {use}"
     if above in ran:
-        return f"{title} ran without calling it; perhaps a branch was not taken"
+        kind = type(known.modules[layer.path])
+        if kind.__call__ is not nn.Module.__call__:
+            return f"{kind.__name__} has a __call__ of its own, which runs no hooks"
+        return (
+            f"{title} ran without it; perhaps a branch was not taken, or an error of it was caught"
+        )
     if ROOT in ran:
         return f"{title}, which calls it, did not run either"
     return _NOT_CALLED
+
+
+def _use(module: nn.Module, attribute: str) -> str:
+    """Say how a module's forward uses a part of it, where that explains that no hook ran."""
+    source = _source(module)
+    part = rf"\b{re.escape(attribute)}(\[[^\]]*\])?"
+    if re.search(rf"{part}\(", source):
+        return ""  # it is called, somewhere
+    if re.search(rf"{part}\.forward\(", source):
+        return "calls its forward() directly, which runs no hooks; call the module itself"
+    if re.search(rf"{part}\.(weight|bias)\b", source):
+        return "uses its weights and never calls it"
+    return ""
 
 
 def _source(module: nn.Module) -> str:

@@ -115,6 +115,11 @@ class Watch:
                 )
                 self._probes[label, path] = Probe(known.modules[path], entered)
 
+    def clear(self) -> None:
+        """Watch for no gradient of what was recorded so far."""
+        for hooks in self._hooks.values():
+            hooks.forget()
+
     def forget(self, label: str) -> None:
         """Take every hook and probe off one model."""
         self.remove({where for where in self._log.layers if where[0] == label})
@@ -126,10 +131,10 @@ class Watch:
         """Return the paths of the probed modules of a model that ran."""
         return {path for (name, path), one in self._probes.items() if name == label and one.ran}
 
-    def module(self, where: Where) -> nn.Module | None:
-        """Return the module that a layer was recorded from; None when it is gone."""
-        known = self._captured.get(where)
-        return None if known is None else known()
+    def replaced(self, where: Where, now: nn.Module | None) -> bool:
+        """Tell whether a layer was recorded from another module than the one there now."""
+        captured = self._captured.get(where)
+        return captured is not None and captured() is not now
 
     def close(self, models: Iterable[nn.Module]) -> None:
         """Take everything off, going on past an error, and sweep up what was moved elsewhere."""
