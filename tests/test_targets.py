@@ -235,6 +235,31 @@ MESSAGES = {
             "capture(where=nn.Conv2d).",
         ],
     ),
+    "several targets in a list": (
+        (["conv1", "layer1"],),
+        None,
+        [
+            "capture(['conv1', 'layer1']): a target is one layer, or a pattern.",
+            'Name several one after the other: capture("conv1", "layer1").',
+        ],
+    ),
+    "several targets in one text": (
+        ("conv1, layer1.0",),
+        None,
+        [
+            'capture("conv1, layer1.0"): each target is a text of its own.',
+            'Write capture("conv1", "layer1.0").',
+        ],
+    ),
+    "a pattern of bytes": (
+        (re.compile(rb"conv1"),),
+        None,
+        [
+            "capture(re.compile(b'conv1')): a target is a module path, a glob or a compiled "
+            "regular expression, not Pattern.",
+            "Choose by class or predicate with where=, such as capture(where=nn.Conv2d).",
+        ],
+    ),
     "not a target": (
         (nn.Conv2d,),
         None,

@@ -81,7 +81,13 @@ class _Names:
         self.title, self.modules, self.paths = known.title, known.modules, known.paths
 
     def resolve(self, target: Target, where: Where | None, *, implied: bool) -> Resolved:
-        if not isinstance(target, str | re.Pattern):
+        if isinstance(target, list | tuple):
+            names = ", ".join(f'"{one}"' if isinstance(one, str) else repr(one) for one in target)
+            raise CaptureError(
+                f"capture({target!r}): a target is one layer, or a pattern.\n"
+                f"Name several one after the other: capture({names})."
+            )
+        if not isinstance(target, str) and not _is_pattern(target):
             raise CaptureError(
                 f"capture({target!r}): a target is a module path, a glob or a compiled regular "
                 f"expression, not {type(target).__name__}.\n"
@@ -109,7 +115,8 @@ class _Names:
         if isinstance(module, torch.jit.ScriptModule):
             raise CaptureError(
                 f"{asked}: {path!r} is a scripted module ({type(module).__name__}), which takes no "
-                "hooks.\nCapture the module that it was made from, before torch.jit.script."
+                "hooks.\nCapture the module that it was made from, before torch.jit.script or "
+                "torch.jit.trace."
             )
 
     def _find(self, target: Target, asked: str, *, owning: bool) -> set[str]:
@@ -135,6 +142,10 @@ class _Names:
                 f'Capture the module, capture("{base or ROOT}"), and choose the call or the '
                 f'output where you read it: feature_maps["{path}"].'
             )
+        parts = [part.strip() for part in path.split(",")]
+        if len(parts) > 1 and all(self.paths.find(part) is not None for part in parts if part):
+            names = ", ".join(f'"{part}"' for part in parts if part)
+            return f"{asked}: each target is a text of its own.\nWrite capture({names})."
         parent, missing = self._deepest(path)
         owner = self.title if parent == ROOT else f"{parent!r} ({self._type(parent)})"
         if missing in dict(self.modules[parent].named_parameters(recurse=False)):
@@ -189,6 +200,10 @@ class _Names:
 
     def _type(self, path: str) -> str:
         return type(self.modules[path]).__name__
+
+
+def _is_pattern(target: object) -> bool:
+    return isinstance(target, re.Pattern) and isinstance(target.pattern, str)
 
 
 def is_called(module: nn.Module) -> bool:

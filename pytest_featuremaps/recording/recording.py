@@ -29,6 +29,12 @@ from pytest_featuremaps.recording.watching import Watch
 from pytest_featuremaps.wording import listed
 
 
+_LATE = (
+    "torch.compile was first used after the recording began: what it compiled may run no hooks. "
+    "Compile the model before it is captured."
+)
+
+
 @dataclass(frozen=True)
 class Moment:
     """What a recording held at one time, to go back to."""
@@ -63,6 +69,7 @@ class Recording(FeatureMaps):
         self._watch = Watch(self._log, self._labels, sketched=sketched)
         self._calls = Calls(self._log, self._labels, intercepting=intercepting)
         self._eager = ExitStack()
+        self._compiler_known = True
         self._log.explain = partial(_explain, weakref.ref(self))
 
     def attach(
@@ -170,7 +177,7 @@ class Recording(FeatureMaps):
             return ""
         ran = listed(layer.name for layer in self._log.layers.values() if layer.ran)
         last = "If this is meant, capture with required=False."
-        return "\n".join([*silent, f"Captured and ran: {ran}.", last])
+        return "\n".join([*silent, *self._late(), f"Captured and ran: {ran}.", last])
 
     @contextmanager
     def interception(self) -> Iterator[None]:
@@ -200,18 +207,31 @@ class Recording(FeatureMaps):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FeatureMaps:
         """Return the maps alone: a copy watches nothing, and can take no hook off."""
-        return FeatureMaps(
-            Log(dict(self._log.layers), dict(self._log.paths), maps=[*self._log.maps])
-        )
+        return FeatureMaps(self._copied_log())
 
-    def _label(self, model: object, name: str | None) -> str:
+    def __reduce__(self) -> tuple[type[FeatureMaps], tuple[Log]]:
+        return FeatureMaps, (self._copied_log(),)
+
+    def _copied_log(self) -> Log:
+        return Log(dict(self._log.layers), dict(self._log.paths), maps=[*self._log.maps])
+
+    def _remarks(self) -> list[str]:
+        return [*super()._remarks(), *(f"note: {text}" for text in self._late())]
+
+    def _late(self) -> list[str]:
+        """Say that code may have been compiled that this recording could not switch off."""
+        if self._compiler_known or not COMPILER.is_loaded():
+            return []
+        return [_LATE]
+
+    def _label(self, model: object, name: object) -> str:
         if self._closed:
             raise CaptureError("attach(): this recording is over; its hooks are off.")
         reason = refusal(model)
         if reason:
             raise CaptureError(f"attach(): {reason}")
         label = "model" if name is None else name
-        if ":" in label or not label:
+        if not isinstance(label, str) or ":" in label or not label:
             raise CaptureError(f"attach(name={label!r}): a name is a word without a colon.")
         known = self._models.get(label)
         if known is not None and known() is not model:
@@ -259,6 +279,7 @@ class Recording(FeatureMaps):
             slow += turns_off_fast_path(known.modules)
         if slow:
             self._log.note(f"these run without their fused fast path: {listed(set(slow))}")
+        self._compiler_known = self._compiler_known and COMPILER.is_loaded()
         self._eager.enter_context(COMPILER.off())
         if compiled_parts(model):
             self._log.note("torch.compile is off while feature maps are recorded")
