@@ -42,7 +42,9 @@ def listed(names: Iterable[str], *, most: int = 20, nothing: str = "none") -> st
     """Write names in natural order, separated by commas, and say how many were left out."""
     ordered = sorted(names, key=natural)
     more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
-    return (", ".join(map(plain, ordered[:most])) or nothing) + more
+    # The model itself is called ".", which would read as the end of the sentence.
+    shown = [repr(name) if name == "." else plain(name) for name in ordered[:most]]
+    return (", ".join(shown) or nothing) + more
 
 
 def in_columns(rows: Sequence[Sequence[str]], *, words: int) -> list[str]:

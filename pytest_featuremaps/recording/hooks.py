@@ -142,9 +142,15 @@ class Hooks(Hook):
         for leaf, tensor in leaves:
             place = Place(self._layer, call, leaf, len(leaves))
             maps.append(FeatureMap(place, self._keep(tensor), taken))
-            if self._layer.grads and tensor.requires_grad:
-                self._gradients.append(Gradient(tensor, maps[-1]))
+            if self._layer.grads:
+                self._watch_gradient(tensor, maps[-1])
         return maps
+
+    def _watch_gradient(self, tensor: torch.Tensor, one: FeatureMap) -> None:
+        if tensor.requires_grad:
+            self._gradients.append(Gradient(tensor, one))
+        else:
+            one.has_history = False
 
     def watches(self, module: nn.Module) -> bool:
         """Tell whether a call of a module is to be recorded here."""

@@ -28,7 +28,6 @@ from pytest_featuremaps.recording.options import CaptureOptions
 from pytest_featuremaps.recording.watching import Watch
 from pytest_featuremaps.wording import listed
 
-
 _LATE = (
     "torch.compile was first used after the recording began: what it compiled may run no hooks. "
     "Compile the model before it is captured."
