@@ -328,9 +328,10 @@ def _nothing_of_python() -> tuple[Any, ...]:
 def sweep(model: nn.Module) -> None:
     """Take off what is left of our hooks where they were moved or copied to."""
     for module in every_module(model):
-        for hooks in (module._forward_hooks, module._forward_pre_hooks):
-            for key in [key for key, hook in hooks.items() if _is_left_over(hook)] if hooks else ():
-                del hooks[key]
+        if module._forward_hooks or module._forward_pre_hooks:
+            for hooks in (module._forward_hooks, module._forward_pre_hooks):
+                for key in [key for key, hook in hooks.items() if _is_left_over(hook)]:
+                    del hooks[key]
 
 
 def _is_left_over(hook: object) -> bool:

@@ -13,7 +13,7 @@ from typing import TypeGuard
 import torch
 from torch import nn
 
-from pytest_featuremaps.names.paths import ROOT, Survey, every_module, survey
+from pytest_featuremaps.names.paths import ROOT, Survey, survey
 
 
 def is_model(value: object) -> TypeGuard[nn.Module]:
@@ -128,15 +128,6 @@ class _Compiler:
 
 
 COMPILER = _Compiler()
-
-
-def compiled_parts(model: nn.Module) -> bool:
-    """Tell whether torch.compile would run some of this model's modules."""
-    return any(
-        type(module).__name__ == "OptimizedModule"
-        or getattr(module, "_compiled_call_impl", None) is not None
-        for module in every_module(model)
-    )
 
 
 def fused_layers(known: Survey, wanted: Collection[str]) -> list[str]:

@@ -23,7 +23,7 @@ from pytest_featuremaps.names.targets import Where as Filter
 from pytest_featuremaps.recording import silence
 from pytest_featuremaps.recording.functional_calls import Calls
 from pytest_featuremaps.recording.interception import turns_off_fast_path
-from pytest_featuremaps.recording.models import COMPILER, compiled_parts, fused_layers, refusal
+from pytest_featuremaps.recording.models import COMPILER, fused_layers, refusal
 from pytest_featuremaps.recording.options import CaptureOptions
 from pytest_featuremaps.recording.watching import Watch
 from pytest_featuremaps.wording import listed
@@ -118,7 +118,7 @@ class Recording(FeatureMaps):
         known = survey(model)
         resolved = resolve(known, targets, where)
         self._watch.register(label, known, resolved, options)
-        self._note_observer_effects(model, known, resolved)
+        self._note_observer_effects(known, resolved)
         self._log.paths[label] = known.paths
         self._models[label] = weakref.ref(model)
         self._labels.add(label)
@@ -268,9 +268,7 @@ class Recording(FeatureMaps):
         replaced = self._watch.replaced(layer.where, now)
         return silence.why(layer, known, self._watch.ran(layer.model), replaced=replaced)
 
-    def _note_observer_effects(
-        self, model: nn.Module, known: Survey, resolved: Sequence[Resolved]
-    ) -> None:
+    def _note_observer_effects(self, known: Survey, resolved: Sequence[Resolved]) -> None:
         """Say what recording changes, and switch torch.compile off, whose code runs no hooks."""
         hooked = {path for one in resolved if not one.op for path in one.paths}
         slow = fused_layers(known, hooked)
@@ -280,7 +278,7 @@ class Recording(FeatureMaps):
             self._log.note(f"these run without their fused fast path: {listed(set(slow))}")
         self._compiler_known = self._compiler_known and COMPILER.is_loaded()
         self._eager.enter_context(COMPILER.off())
-        if compiled_parts(model):
+        if known.compiled:
             self._log.note("torch.compile is off while feature maps are recorded")
 
 
