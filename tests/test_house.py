@@ -20,7 +20,7 @@ ROOMS = {
     "session": {"against", "recording", "snapshots", "maps", "review", "runs", "pytest"},
     "against": {"snapshots", "rendering", "baseline", "runs", "pytest", "syrupy"},
     "recording": {"maps", "names", "layouts", "numbers", "torch"},
-    "snapshots": {"maps", "review", "story", "rendering", "baseline", "runs", "syrupy", "numpy"},
+    "snapshots": {"maps", "review", "story", "rendering", "baseline", "runs", "syrupy"},
     "maps": {
         "checks",
         "names",

@@ -802,9 +802,9 @@ def test_the_difference_is_white_where_nothing_changed_and_grows_with_the_change
     assert steps[0] == (255, 255, 255)
     assert steps[-1] == UP
     assert steps == sorted(steps, reverse=True)
-    index, beyond = panels._difference(drawn(100).tiles, drawn(102).tiles, 1)
+    index, changed = panels._difference(drawn(100).tiles, drawn(102).tiles, 1)
     assert (index == 131).all()
-    assert beyond.tolist() == [True, True]
+    assert changed == [0, 1]
 
 
 def test_only_changed_tiles_are_framed():

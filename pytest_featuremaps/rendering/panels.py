@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pytest_featuremaps.rendering.colours import INK, PAPER, SOFT_INK
+from pytest_featuremaps.rendering.differences import MARK_DISTANCE, distances
 from pytest_featuremaps.rendering.mosaic import (
     DEAD,
     GUTTER,
@@ -16,7 +17,6 @@ from pytest_featuremaps.rendering.mosaic import (
     LEVELS,
     LOWEST,
     MARK_COLOURS,
-    MARKS_FROM,
     MINUS_INF,
     NAN,
     PALETTE,
@@ -30,8 +30,6 @@ from pytest_featuremaps.rendering.mosaic import (
 )
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from pytest_featuremaps.rendering.mosaic import Tiles
 
 _Colour = tuple[int, int, int]
@@ -75,10 +73,9 @@ def side_by_side(
     """
     panels = [indexed(assemble(one.tiles), PALETTE) for one in (expected, actual)]
     if expected.tiles.shape == actual.tiles.shape and expected.channels == actual.channels:
-        difference, beyond = _difference(expected.tiles, actual.tiles, levels)
+        difference, changed = _difference(expected.tiles, actual.tiles, levels)
         panels.append(indexed(assemble(difference), _DIFFERENCE_PALETTE))
-        changed = np.flatnonzero(beyond).tolist()
-        verdict = f"{len(changed)} of {len(beyond)} channels changed"
+        verdict = f"{len(changed)} of {len(difference)} channels changed"
     else:
         difference, changed = np.empty(0, np.uint8), []
         panels.append(Image.new("RGB", panels[1].size, _BLANK))
@@ -96,14 +93,13 @@ def side_by_side(
     return _page(pictures, captions, _legend(expected, actual, difference))
 
 
-def _difference(expected: Tiles, actual: Tiles, levels: int) -> tuple[Tiles, npt.NDArray[np.bool_]]:
+def _difference(expected: Tiles, actual: Tiles, levels: int) -> tuple[Tiles, list[int]]:
     """Return a tile of `_difference_colour` indices per channel, and which are beyond `levels`."""
-    signed = actual.astype(np.int16) - expected
-    other_mark = (np.maximum(expected, actual) >= MARKS_FROM) & (signed != 0)
-    root = np.rint(_FURTHEST * np.sqrt(np.abs(signed) / (LEVELS - 1)))
-    tiles = (_CALM + np.sign(signed) * np.minimum(root, _FURTHEST)).astype(np.uint8)
-    tiles[other_mark] = _OTHER_MARK
-    return tiles, ((np.abs(signed) > levels) | other_mark).any(axis=(1, 2))
+    distance, beyond = distances(expected, actual, levels)
+    root = np.rint(_FURTHEST * np.sqrt(distance / (LEVELS - 1)))
+    tiles = np.where(actual > expected, _CALM + root, _CALM - root).astype(np.uint8)
+    tiles[distance == MARK_DISTANCE] = _OTHER_MARK
+    return tiles, np.flatnonzero(beyond.any(axis=(1, 2))).tolist()
 
 
 def _frame(panel: Image.Image, changed: list[int], shape: tuple[int, ...], scale: int) -> None:

@@ -16,7 +16,7 @@ from pytest_featuremaps import filenames, rendering, writing
 from pytest_featuremaps.baseline import comparing, renaming, tables, tolerances
 from pytest_featuremaps.errors import BaselineError
 from pytest_featuremaps.maps.feature_map import FeatureMap
-from pytest_featuremaps.snapshots import pixels
+from pytest_featuremaps.rendering import differences
 from pytest_featuremaps.snapshots.verdicts import Verdict
 from pytest_featuremaps.story import story
 
@@ -283,9 +283,7 @@ def _look(
     if now.channels != drawn.channels:
         return ["picture: it shows other channels than the baseline's; see channels="]
     levels = comparison.entries[0].levels
-    difference = pixels.compare(
-        drawn.tiles, now.tiles, drawn.channels, levels=levels, marks_from=rendering.MARKS_FROM
-    )
+    difference = differences.compare(drawn.tiles, now.tiles, drawn.channels, levels=levels)
     return [f"picture: {text}" for text in difference.lines()]
 
 
