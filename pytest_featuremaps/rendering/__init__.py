@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from pytest_featuremaps.rendering.around import between_words, over
-from pytest_featuremaps.rendering.choosing import pick, render_channels, render_coloured
-from pytest_featuremaps.rendering.colours import Colours, palette
-from pytest_featuremaps.rendering.drawing import NOISE_FLOOR, render, span
+from pytest_featuremaps.rendering.colours import PaletteName, palette
+from pytest_featuremaps.rendering.drawing import (
+    NOISE_FLOOR,
+    pick,
+    render,
+    render_channels,
+    render_coloured,
+    span,
+)
 from pytest_featuremaps.rendering.mosaic import (
     DEAD,
     GUTTER,
@@ -23,7 +29,7 @@ from pytest_featuremaps.rendering.mosaic import (
     enlarged,
     grid,
 )
-from pytest_featuremaps.rendering.pages import Band, check_size, legend, numbered, page, stacked
+from pytest_featuremaps.rendering.pages import Band, legend, numbered, page, stacked
 from pytest_featuremaps.rendering.panels import side_by_side
 from pytest_featuremaps.rendering.png import (
     MAX_BYTES,
@@ -31,6 +37,7 @@ from pytest_featuremaps.rendering.png import (
     MAX_TEXT,
     BadPicture,
     PictureTooLarge,
+    check_size,
     decode,
     encode,
 )
@@ -54,8 +61,8 @@ __all__ = [
     "PLUS_INF",
     "BadPicture",
     "Band",
-    "Colours",
     "Mosaic",
+    "PaletteName",
     "PictureTooLarge",
     "between_words",
     "check_size",

@@ -1,7 +1,8 @@
-"""Values become levels and marks, the same on every machine."""
+"""Values become levels and marks, the same on every machine: all channels of a map, or some."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -115,6 +116,74 @@ def span(
     low, high = _widened(low, high, float(np.fmax.reduce(peaks, initial=0.0)))
     # A channel of zeros has no range: it is marked.
     return np.where(peaks == 0, 0.0, low), np.where(peaks == 0, 0.0, high)
+
+
+def render_channels(
+    planes: npt.NDArray[Any], channels: Sequence[int] | None = None, like: Mosaic | None = None
+) -> Mosaic:
+    """Draw channels of one sample, each in its own range of values or in that of a baseline.
+
+    Args:
+        planes: all channels, (C, H, W).
+        channels: the numbers of those to draw; all of them when None.
+        like: a mosaic whose ranges of values are used, where it shows the same channels, so
+            that a change of scale shows.
+
+    Raises:
+        IndexError: there is no such channel.
+    """
+    numbers = _checked(planes, channels)
+    if like is None or like.channels != numbers:
+        return pick(render(planes), numbers)
+    return render(
+        planes[list(numbers)],
+        channels=numbers,
+        low=like.low,
+        high=like.high,
+        layer_max=like.layer_max,
+    )
+
+
+def render_coloured(
+    planes: npt.NDArray[Any],
+    channels: Sequence[int] | None = None,
+    *,
+    centred: bool,
+    shared: bool,
+) -> Mosaic:
+    """Draw channels of one sample for people to look at.
+
+    Args:
+        planes: all channels, (C, H, W).
+        channels: the numbers of those to draw; all of them when None.
+        centred: whether zero is in the middle of each range.
+        shared: whether all channels are drawn in one range.
+
+    Raises:
+        IndexError: there is no such channel.
+    """
+    low, high = span(planes, centred=centred, shared=shared)
+    return pick(render(planes, low=low, high=high), _checked(planes, channels))
+
+
+def pick(mosaic: Mosaic, channels: Sequence[int]) -> Mosaic:
+    """Return some channels of a mosaic of all of them, as they are drawn there."""
+    chosen = list(channels)
+    return replace(
+        mosaic,
+        tiles=mosaic.tiles[chosen],
+        channels=tuple(chosen),
+        low=mosaic.low[chosen],
+        high=mosaic.high[chosen],
+    )
+
+
+def _checked(planes: npt.NDArray[Any], channels: Sequence[int] | None) -> tuple[int, ...]:
+    numbers = tuple(range(len(planes)) if channels is None else channels)
+    for number in numbers:
+        if not 0 <= number < len(planes):
+            raise IndexError(f"there is no channel {number}: it has {len(planes)}, from 0")
+    return numbers
 
 
 def _halved(planes: npt.NDArray[Any]) -> tuple[Floats, float]:

@@ -136,7 +136,7 @@ def extremes(planes: Planes) -> tuple[float, float]:
     return (float(finite.min()), float(finite.max())) if finite.size else (np.nan, np.nan)
 
 
-def _chosen(planes: Planes, look: Look) -> rendering.Colours:
+def _chosen(planes: Planes, look: Look) -> rendering.PaletteName:
     """Return the colours: those that part at zero for values on both sides of it."""
     if look.colours == "auto":
         low, high = extremes(planes)

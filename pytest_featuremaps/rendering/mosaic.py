@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from pytest_featuremaps.wording import counted
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -88,6 +90,12 @@ class Mosaic:
         canvas = self.tiles[0] if len(self.tiles) == 1 else assemble(self.tiles)
         image = indexed(canvas, palette)
         return enlarged(image, max(1, 512 // max(image.size)) if scale is None else scale)
+
+
+def extent(shape: tuple[int, int, int]) -> str:
+    """Write the size of tiles, such as `64 channels of 7x7`."""
+    count, height, width = shape
+    return f"{counted(count, 'channel')} of {height}x{width}"
 
 
 def grid(count: int, height: int, width: int) -> tuple[int, int]:

@@ -39,21 +39,6 @@ _MARKS = {
 _LONGEST = 768
 
 
-def check_size(count: int, height: int, width: int) -> None:
-    """Refuse a picture of more pixels than anybody can look at.
-
-    Raises:
-        PictureTooLarge: the tiles have more than `MAX_PIXELS` pixels.
-    """
-    rows, columns = size(count, height, width)
-    if rows * columns > MAX_PIXELS:
-        raise PictureTooLarge(
-            f"the picture of {count} channels of {height}x{width} has {rows * columns:,} pixels; "
-            f"at most {MAX_PIXELS:,} are drawn: choose fewer channels, for example "
-            "channels=range(16)"
-        )
-
-
 def numbered(
     mosaic: Mosaic,
     palette: bytes,

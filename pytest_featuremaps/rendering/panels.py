@@ -25,9 +25,11 @@ from pytest_featuremaps.rendering.mosaic import (
     assemble,
     colour,
     enlarged,
+    extent,
     grid,
     indexed,
 )
+from pytest_featuremaps.wording import counted
 
 if TYPE_CHECKING:
     from pytest_featuremaps.rendering.mosaic import Tiles
@@ -75,7 +77,7 @@ def side_by_side(
     if expected.tiles.shape == actual.tiles.shape and expected.channels == actual.channels:
         difference, changed = _difference(expected.tiles, actual.tiles, levels)
         panels.append(indexed(assemble(difference), _DIFFERENCE_PALETTE))
-        verdict = f"{len(changed)} of {len(difference)} channels changed"
+        verdict = f"{len(changed)} of {counted(len(difference), 'channel')} changed"
     else:
         difference, changed = np.empty(0, np.uint8), []
         panels.append(Image.new("RGB", panels[1].size, _BLANK))
@@ -86,8 +88,8 @@ def side_by_side(
     for picture in pictures[1:]:
         _frame(picture, changed, actual.tiles.shape, scale)
     captions = [
-        ("expected", _extent(expected)),
-        ("actual", _extent(actual)),
+        ("expected", extent(expected.tiles.shape)),
+        ("actual", extent(actual.tiles.shape)),
         ("difference", verdict),
     ]
     return _page(pictures, captions, _legend(expected, actual, difference))
@@ -112,11 +114,6 @@ def _frame(panel: Image.Image, changed: list[int], shape: tuple[int, ...], scale
         left, top = column * (width + 1) * scale, row * (height + 1) * scale
         right, bottom = left + (width + 2) * scale - 1, top + (height + 2) * scale - 1
         pen.rectangle((left, top, right, bottom), outline=_FRAME, width=max(2, scale))
-
-
-def _extent(mosaic: Mosaic) -> str:
-    count, height, width = mosaic.tiles.shape
-    return f"{count} channels of {height}x{width}"
 
 
 def _legend(expected: Mosaic, actual: Mosaic, difference: Tiles) -> list[tuple[_Colour, str]]:

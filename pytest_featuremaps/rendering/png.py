@@ -18,6 +18,7 @@ from pytest_featuremaps.rendering.mosaic import (
     PALETTE,
     Mosaic,
     assemble,
+    extent,
     indexed,
     size,
     take_apart,
@@ -59,27 +60,35 @@ def encode(mosaic: Mosaic, numbers: str = "", *, max_bytes: int | None = None) -
     Raises:
         PictureTooLarge: If the file, its pixels or its text would be larger than allowed.
     """
-    count, height, width = mosaic.tiles.shape
-    rows, columns = size(count, height, width)
-    if rows * columns > MAX_PIXELS:
-        _refuse(mosaic, f"has {rows * columns:,} pixels", f"{MAX_PIXELS:,}")
+    shape = mosaic.tiles.shape
+    check_size(*shape)
     text = _describe(mosaic, numbers)
     if len(text) > MAX_TEXT:
-        _refuse(mosaic, f"carries {len(text):,} characters of text", f"{MAX_TEXT:,}")
+        _refuse(shape, f"carries {len(text):,} characters of text", f"{MAX_TEXT:,}")
     chunks = PngInfo()
     chunks.add_text(_KEYWORD.decode(), text, zip=True)
     file = io.BytesIO()
     indexed(assemble(mosaic.tiles), PALETTE).save(file, "PNG", pnginfo=chunks, compress_level=6)
     if max_bytes is not None and file.tell() > max_bytes:
-        _refuse(mosaic, f"takes {file.tell():,} bytes", f"{max_bytes:,}")
+        _refuse(shape, f"takes {file.tell():,} bytes", f"{max_bytes:,}")
     return file.getvalue()
 
 
-def _refuse(mosaic: Mosaic, found: str, allowed: str) -> NoReturn:
-    count, height, width = mosaic.tiles.shape
+def check_size(count: int, height: int, width: int) -> None:
+    """Refuse to draw tiles of more pixels than anybody can look at.
+
+    Raises:
+        PictureTooLarge: laid out, they have more than `MAX_PIXELS` pixels.
+    """
+    rows, columns = size(count, height, width)
+    if rows * columns > MAX_PIXELS:
+        _refuse((count, height, width), f"has {rows * columns:,} pixels", f"{MAX_PIXELS:,}")
+
+
+def _refuse(shape: tuple[int, int, int], found: str, allowed: str) -> NoReturn:
     raise PictureTooLarge(
-        f"the picture of {count} channels of {height}x{width} {found}; at most {allowed} are "
-        "allowed: choose fewer channels, for example channels=range(16)"
+        f"the picture of {extent(shape)} {found}; at most {allowed} are allowed: choose fewer "
+        "channels, for example channels=range(16)"
     )
 
 
