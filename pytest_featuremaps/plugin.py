@@ -38,8 +38,8 @@ from pytest_featuremaps.session.marks import (
 
 if TYPE_CHECKING:
     from pytest_featuremaps.recording.recording import Recording
+    from pytest_featuremaps.snapshots.failures import Failure
     from pytest_featuremaps.snapshots.feature_snapshot import FeatureSnapshot
-    from pytest_featuremaps.snapshots.verdicts import Verdict
 
 _CAPTURING = pytest.StashKey[Capturing]()
 
@@ -295,7 +295,7 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
             type(operand).__module__ == "pytest_featuremaps.snapshots.feature_snapshot"
             and op == "=="
         ):
-            failures: list[Verdict] = getattr(operand, "failures", [])
+            failures: list[Failure] = getattr(operand, "failures", [])
             return failures[-1].headline if failures else None
     return None
 

@@ -30,7 +30,8 @@ from pytest_featuremaps.against.testcode import Rule
 from pytest_featuremaps.baseline.tables import Table
 from pytest_featuremaps.errors import BaselineError
 from pytest_featuremaps.runs import invocation
-from pytest_featuremaps.snapshots.extensions import Options, TableExtension
+from pytest_featuremaps.snapshots.extensions import TableExtension
+from pytest_featuremaps.snapshots.options import ComparisonOptions
 
 NET = """
 import torch
@@ -616,7 +617,7 @@ TEST = SimpleNamespace(
 
 
 def compared_with(tmp_path, recording):
-    return stores.Recorded(
+    return stores.ReferenceStore(
         references=References(tmp_path),
         recording=recording,
         location=TEST,
@@ -629,10 +630,10 @@ def compared_with(tmp_path, recording):
 def test_a_reference_that_another_process_took_away_is_an_error(tmp_path):
     one = compared_with(tmp_path, Recording(1.0, [[TEST.nodeid, "test_it.jsonl"]]))
     with pytest.raises(BaselineError) as caught:
-        one.compare(TableExtension, Table({}, ()), "", Options())
+        one.compare(TableExtension, Table({}, ()), "", ComparisonOptions())
     assert str(caught.value) == "The reference of test_it.jsonl is gone: run the test again."
     with pytest.raises(pytest.fail.Exception, match="the test does not make this comparison there"):
-        one.compare(TableExtension, Table({}, ()), "[other]", Options())
+        one.compare(TableExtension, Table({}, ()), "[other]", ComparisonOptions())
 
 
 def test_an_installed_copy_that_is_not_the_checkouts_is_an_error(tmp_path, monkeypatch):
@@ -641,7 +642,7 @@ def test_an_installed_copy_that_is_not_the_checkouts_is_an_error(tmp_path, monke
     monkeypatch.setitem(sys.modules, "made_pkg", made)
     one = compared_with(tmp_path, Recording(1.0, [], sources={"made_pkg": "src/made_pkg.py"}))
     with pytest.raises(BaselineError) as caught:
-        one.compare(TableExtension, Table({}, ()), "", Options())
+        one.compare(TableExtension, Table({}, ()), "", ComparisonOptions())
     assert str(caught.value) == (
         f"made_pkg was loaded from {__file__}, which is not what the checkout has in "
         "src/made_pkg.py: a change there would not be seen.\n"

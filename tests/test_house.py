@@ -49,7 +49,7 @@ ROOMS = {
 }
 # Of a room that knows such a library, only these modules do.
 DOORS = {
-    "syrupy": {"snapshots.feature_snapshot", "snapshots.extensions", "against.stores"},
+    "syrupy": {"snapshots.stores", "snapshots.extensions", "against.stores"},
     "pytest": {
         "runs.invocation",
         "against.comparing",

@@ -18,7 +18,7 @@ from pytest_featuremaps.session.recap import (
     step_summary,
     workflow_commands,
 )
-from pytest_featuremaps.snapshots.verdicts import Verdict
+from pytest_featuremaps.snapshots.failures import Failure
 
 
 def table(**means):
@@ -29,26 +29,26 @@ def table(**means):
     return Table({}, tuple(lines))
 
 
-def verdict(name, before, after, *headline):
-    return Verdict(name, list(headline), [], compare(table(**before), table(**after)))
+def failure(name, before, after, *headline):
+    return Failure(name, list(headline), [], compare(table(**before), table(**after)))
 
 
 # --- what a report carries ----------------------------------------------------------------------
 
 
 def test_a_map_in_a_table_and_a_picture_changed_once_and_the_table_says_what_was_first():
-    picture = verdict("t[b].png", {"b": 0.1}, {"b": 0.2}, "b changed")
-    whole = verdict("t.jsonl", {"a": 0.1, "b": 0.1}, {"a": 0.2, "b": 0.2}, "a changed first")
+    picture = failure("t[b].png", {"b": 0.1}, {"b": 0.2}, "b changed")
+    whole = failure("t.jsonl", {"a": 0.1, "b": 0.1}, {"a": 0.2, "b": 0.2}, "a changed first")
     assert facts([picture, whole]) == {"changed": 2, "first": "a changed first"}
 
 
 def test_a_picture_alone_is_one_changed_map():
-    seen = verdict("t[b].png", {"b": 0.1}, {"b": 0.1}, "picture: 1 of 8 channels differs")
+    seen = failure("t[b].png", {"b": 0.1}, {"b": 0.1}, "picture: 1 of 8 channels differs")
     assert facts([seen]) == {"changed": 1, "first": "t[b].png: picture: 1 of 8 channels differs"}
 
 
 def test_a_missing_baseline_is_no_changed_map():
-    missing = Verdict("t.jsonl", ["t.jsonl: there is no baseline yet", "record it with: ..."], [])
+    missing = Failure("t.jsonl", ["t.jsonl: there is no baseline yet", "record it with: ..."], [])
     assert facts([missing]) == {"changed": 0, "first": "t.jsonl: there is no baseline yet"}
 
 

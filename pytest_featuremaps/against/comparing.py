@@ -18,7 +18,7 @@ from pytest_featuremaps.against.references import Recording, References
 from pytest_featuremaps.wording import FAILED_SECTION, counted
 
 if TYPE_CHECKING:
-    from pytest_featuremaps.against.stores import Recorded
+    from pytest_featuremaps.against.stores import ReferenceStore
 
 MISSING: Final = "feature reference"
 """The property of a report that says why a comparison has no reference."""
@@ -55,16 +55,16 @@ class Told:
             raise LookupError(f"{self.folder} is gone, or not complete")
         return recording
 
-    def store(self, item: pytest.Item) -> Recorded:
+    def store(self, item: pytest.Item) -> ReferenceStore:
         """Return what a test's comparisons are made with."""
-        from pytest_featuremaps.against.stores import Recorded, location_of
+        from pytest_featuremaps.against.stores import ReferenceStore, location_of
 
         def miss(reason: str) -> None:
             told = (MISSING, f"no reference at {self.revision}, because {reason}")
             if told not in item.user_properties:
                 item.user_properties.append(told)
 
-        return Recorded(
+        return ReferenceStore(
             references=self.references,
             recording=self.recording,
             location=location_of(item),

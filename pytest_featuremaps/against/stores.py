@@ -12,8 +12,9 @@ from syrupy.location import PyTestLocation
 from pytest_featuremaps.against.provenance import foreign
 from pytest_featuremaps.against.references import Recording, References
 from pytest_featuremaps.errors import BaselineError
-from pytest_featuremaps.snapshots.extensions import Extension, Options, as_bytes
-from pytest_featuremaps.snapshots.verdicts import Verdict
+from pytest_featuremaps.snapshots.extensions import Extension, as_bytes
+from pytest_featuremaps.snapshots.failures import Failure
+from pytest_featuremaps.snapshots.options import ComparisonOptions
 
 
 class _WithoutBaselines:
@@ -26,7 +27,7 @@ class _WithoutBaselines:
 
 
 @dataclass(frozen=True)
-class Recorder(_WithoutBaselines):
+class RecordingStore(_WithoutBaselines):
     """Keeps each comparison of a test, and agrees with all of them.
 
     Attributes:
@@ -38,8 +39,8 @@ class Recorder(_WithoutBaselines):
     location: PyTestLocation
 
     def compare(
-        self, kind: type[Extension], data: object, suffix: str, options: Options
-    ) -> Verdict | None:
+        self, kind: type[Extension], data: object, suffix: str, options: ComparisonOptions
+    ) -> Failure | None:
         """Keep what a baseline would hold."""
         extension = kind()
         extension.options = options
@@ -49,7 +50,7 @@ class Recorder(_WithoutBaselines):
 
 
 @dataclass(frozen=True)
-class Recorded(_WithoutBaselines):
+class ReferenceStore(_WithoutBaselines):
     """Compares with what was recorded at another revision.
 
     Attributes:
@@ -69,8 +70,8 @@ class Recorded(_WithoutBaselines):
     miss: Callable[[str], None]
 
     def compare(
-        self, kind: type[Extension], data: object, suffix: str, options: Options
-    ) -> Verdict | None:
+        self, kind: type[Extension], data: object, suffix: str, options: ComparisonOptions
+    ) -> Failure | None:
         """Compare with what was recorded; without a reference there is nothing to say.
 
         Raises:
@@ -93,9 +94,9 @@ class Recorded(_WithoutBaselines):
             # Only now: what cannot be compared at all is an error here as well.
             self.miss(self._why())
             return None
-        if extension.verdict is None:
+        if extension.failure is None:
             return None
-        return replace(extension.verdict, expected=stored, actual=actual, revision=self.revision)
+        return replace(extension.failure, expected=stored, actual=actual, revision=self.revision)
 
     def _check_origin(self) -> None:
         stray = foreign(self.checkout, self.recording.sources)

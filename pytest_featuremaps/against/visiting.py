@@ -15,7 +15,7 @@ from pytest_featuremaps.against.provenance import loaded, strays
 from pytest_featuremaps.against.references import References
 
 if TYPE_CHECKING:
-    from pytest_featuremaps.against.stores import Recorder
+    from pytest_featuremaps.against.stores import RecordingStore
 
 
 SNAPSHOT: Final = "feature_snapshot"
@@ -32,11 +32,11 @@ class Visitor:
         self._reasons: dict[str, str] = {}
         self.references = References(Path(told.folder))
 
-    def store(self, item: pytest.Item) -> Recorder:
+    def store(self, item: pytest.Item) -> RecordingStore:
         """Return what keeps the comparisons of a test."""
-        from pytest_featuremaps.against.stores import Recorder, location_of
+        from pytest_featuremaps.against.stores import RecordingStore, location_of
 
-        return Recorder(self.references, location_of(item))
+        return RecordingStore(self.references, location_of(item))
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(

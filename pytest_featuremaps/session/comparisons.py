@@ -19,13 +19,15 @@ from pytest_featuremaps.session import reporting, reviewing
 from pytest_featuremaps.session.marks import SNAPSHOT, fixture_names
 
 if TYPE_CHECKING:
-    from pytest_featuremaps.snapshots.feature_snapshot import Claims, FeatureSnapshot, Run, Store
-    from pytest_featuremaps.snapshots.verdicts import Verdict
+    from pytest_featuremaps.snapshots.failures import Failure
+    from pytest_featuremaps.snapshots.feature_snapshot import ClaimedFiles, FeatureSnapshot
+    from pytest_featuremaps.snapshots.options import RunOptions
+    from pytest_featuremaps.snapshots.stores import Store
 
 _FILES: pytest.StashKey[dict[str, tuple[str, str]]] = pytest.StashKey()
 _ALIKE: pytest.StashKey[dict[str, set[str]]] = pytest.StashKey()
-_CLAIMED: pytest.StashKey[Claims] = pytest.StashKey()
-_FAILURES: pytest.StashKey[list[Verdict]] = pytest.StashKey()
+_CLAIMED: pytest.StashKey[ClaimedFiles] = pytest.StashKey()
+_FAILURES: pytest.StashKey[list[Failure]] = pytest.StashKey()
 _AGREEMENTS: pytest.StashKey[list[str]] = pytest.StashKey()
 _STORE: pytest.StashKey[Callable[[pytest.Item], Store]] = pytest.StashKey()
 
@@ -63,13 +65,14 @@ def note_tests(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
 def snapshot_of(request: pytest.FixtureRequest) -> FeatureSnapshot:
     """Return the baseline of a test; fail one that cannot have a baseline of its own."""
     from pytest_featuremaps.session.rehearsing import rehearsal_of
-    from pytest_featuremaps.snapshots.feature_snapshot import Claims, FeatureSnapshot, Run
+    from pytest_featuremaps.snapshots.feature_snapshot import ClaimedFiles, FeatureSnapshot
+    from pytest_featuremaps.snapshots.options import RunOptions
 
     _check_case(request.node)
     files = request.config.stash.setdefault(_FILES, {})
-    claims = Claims(files, request.node.nodeid)
+    claims = ClaimedFiles(files, request.node.nodeid)
     tolerance, source = run_tolerance(request.config)
-    run = Run(
+    run = RunOptions(
         accept=accept_command(request.config, request.node.nodeid),
         updates=request.config.getoption("update_snapshots", default=False),
         tolerance=tolerance,
@@ -115,14 +118,14 @@ def _check_case(item: pytest.Item) -> None:
         )
 
 
-def _store(request: pytest.FixtureRequest, run: Run) -> Store:
+def _store(request: pytest.FixtureRequest, run: RunOptions) -> Store:
     """What this run compares with."""
     make = request.config.stash.get(_STORE, None)
     if make is not None:
         return make(request.node)
-    from pytest_featuremaps.snapshots.feature_snapshot import Committed
+    from pytest_featuremaps.snapshots.stores import BaselineStore
 
-    return Committed(_syrupy_snapshot(request), run)
+    return BaselineStore(_syrupy_snapshot(request), run)
 
 
 def _syrupy_snapshot(request: pytest.FixtureRequest) -> Any:  # noqa: ANN401 - syrupy may be absent

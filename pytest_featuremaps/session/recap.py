@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pytest_featuremaps.wording import counted
 
 if TYPE_CHECKING:
-    from pytest_featuremaps.snapshots.verdicts import Verdict
+    from pytest_featuremaps.snapshots.failures import Failure
 
 _TOLD: Final = 10  # tests told one by one in a terminal, and annotations that GitHub shows
 _ROWS: Final = 50  # tests in a step summary, which may hold a megabyte
@@ -38,31 +38,31 @@ class Failed:
     line: int = 1
 
 
-def facts(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def facts(failures: Sequence[Failure]) -> dict[str, Any]:
     """Return what of one test's failed comparisons is told at the end, as plain JSON.
 
     A table and a picture of one map are one changed map. The comparison of the most maps
     knows best which was the first.
     """
-    changed = {key for verdict in verdicts for key in _changed(verdict)}
-    widest = max(verdicts, key=_width)
+    changed = {key for failure in failures for key in _changed(failure)}
+    widest = max(failures, key=_width)
     first = widest.headline[0]
     if widest.comparison:  # numbers agree, a picture does not, and its line names no layer
         first = f"{widest.title}: {first}"
     return {"changed": len(changed), "first": first}
 
 
-def _width(verdict: Verdict) -> int:
+def _width(failure: Failure) -> int:
     # A comparison that found a difference is false.
-    return 0 if verdict.comparison is None else len(verdict.comparison.entries)
+    return 0 if failure.comparison is None else len(failure.comparison.entries)
 
 
-def _changed(verdict: Verdict) -> list[str]:
-    if verdict.comparison is None:
+def _changed(failure: Failure) -> list[str]:
+    if failure.comparison is None:
         return []
-    differing = [one.key for one in verdict.comparison.entries if not one.agrees]
+    differing = [one.key for one in failure.comparison.entries if not one.agrees]
     # Of a picture that differs although its numbers agree, the map is the one it shows.
-    return differing or [one.key for one in verdict.comparison.entries]
+    return differing or [one.key for one in failure.comparison.entries]
 
 
 def block(tests: Sequence[Failed], *, last_failed: bool, accepts: bool = True) -> Iterator[str]:

@@ -12,14 +12,14 @@ from pytest_featuremaps.runs.invocation import AGAINST
 from pytest_featuremaps.session import recap
 
 if TYPE_CHECKING:
-    from pytest_featuremaps.snapshots.verdicts import Verdict
+    from pytest_featuremaps.snapshots.failures import Failure
 
 _FACTS: Final = "featuremaps"
 
 
-def attach(report: pytest.TestReport, verdicts: Sequence[Verdict]) -> None:
+def attach(report: pytest.TestReport, failures: Sequence[Failure]) -> None:
     """Note failed comparisons on a test's report, with which they cross from a worker of xdist."""
-    setattr(report, _FACTS, recap.facts(verdicts))
+    setattr(report, _FACTS, recap.facts(failures))
 
 
 def tell(reporter: pytest.TerminalReporter, reports: Sequence[pytest.TestReport]) -> None:

@@ -12,7 +12,7 @@ from pytest_featuremaps.wording import FAILED_SECTION, plain
 
 if TYPE_CHECKING:
     from pytest_featuremaps.recording.recording import Recording
-    from pytest_featuremaps.snapshots.verdicts import Verdict
+    from pytest_featuremaps.snapshots.failures import Failure
 
 # A report holds the numbers of this many maps: taking and sending them costs time.
 _MOST_MAPS: Final = 50
@@ -35,14 +35,14 @@ def tell_maps(report: pytest.TestReport, recording: Recording) -> None:
         report.sections.append(("feature maps", recording.summary(most=_MOST_MAPS)))
 
 
-def tell_failures(report: pytest.TestReport, failures: Sequence[Verdict]) -> None:
+def tell_failures(report: pytest.TestReport, failures: Sequence[Failure]) -> None:
     """Tell the whole story of each failed comparison, and in short for the end of the run."""
     from pytest_featuremaps.session.recapping import attach
 
     attach(report, failures)
-    for verdict in failures:
-        title = FAILED_SECTION + plain(verdict.title, None)
-        report.sections.append((title, "\n".join(verdict.story)))
+    for failure in failures:
+        title = FAILED_SECTION + plain(failure.title, None)
+        report.sections.append((title, "\n".join(failure.story)))
 
 
 def tell_comparisons(report: pytest.TestReport) -> None:

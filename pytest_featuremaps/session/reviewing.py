@@ -12,7 +12,7 @@ import pytest
 from pytest_featuremaps.runs.invocation import AGAINST
 
 if TYPE_CHECKING:
-    from pytest_featuremaps.snapshots.verdicts import Verdict
+    from pytest_featuremaps.snapshots.failures import Failure
 
 _OUTPUT: Final = "featuremaps_output"
 _REPORT: Final = "featuremaps_report"
@@ -53,7 +53,7 @@ def check_options(config: pytest.Config) -> None:
 def leave(
     item: pytest.Item,
     report: pytest.TestReport,
-    failures: Sequence[Verdict],
+    failures: Sequence[Failure],
     agreements: Sequence[str],
 ) -> None:
     """Keep what a test's failed comparisons leave until it is decided, and say where it is.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -13,31 +13,13 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from syrupy.location import PyTestLocation
 
 from pytest_featuremaps import filenames, rendering, writing
-from pytest_featuremaps.baseline import comparing, renaming, tables, tolerances
+from pytest_featuremaps.baseline import comparing, tables
 from pytest_featuremaps.errors import BaselineError
 from pytest_featuremaps.maps.feature_map import FeatureMap
 from pytest_featuremaps.rendering import differences
-from pytest_featuremaps.snapshots.verdicts import Verdict
+from pytest_featuremaps.snapshots.failures import Failure
+from pytest_featuremaps.snapshots.options import ComparisonOptions
 from pytest_featuremaps.story import story
-
-
-@dataclass(frozen=True)
-class Options:
-    """How one comparison is made; see `FeatureSnapshot.__call__`."""
-
-    name: str | None = None
-    tolerance: tolerances.Tolerance | str | None = None
-    source: str = ""
-    sample: int | None = None
-    channels: Sequence[int] | None = None
-    rename: renaming.Rename | None = None
-
-    @property
-    def held_to(self) -> str:
-        """The tolerance that was asked for, and by what; empty where none was."""
-        if self.tolerance is None:
-            return ""
-        return f"{tolerances.name_of(self.tolerance)}, as {self.source} says"
 
 
 @dataclass(frozen=True)
@@ -58,13 +40,13 @@ class Extension(SingleFileSnapshotExtension):
 
     _write_mode = WriteMode.BINARY
     write_immediately = getattr(SingleFileSnapshotExtension, "write_immediately", False)
-    options = Options()
+    options = ComparisonOptions()
     accept = ""
     updates = False
     against = "baseline"
     title = ""
     stored: bytes | None = None
-    verdict: Verdict | None = None
+    failure: Failure | None = None
 
     @classmethod
     def get_snapshot_name(cls, *, test_location: PyTestLocation, index: int | str = 0) -> str:
@@ -122,12 +104,12 @@ class Extension(SingleFileSnapshotExtension):
     def matches(self, *, serialized_data: object, snapshot_data: object) -> bool:
         """Return what `serialize` found."""
         del serialized_data, snapshot_data
-        return self.verdict is None
+        return self.failure is None
 
     def diff_lines(self, serialized_data: object, snapshot_data: object) -> Iterator[str]:
         """Yield the story of the difference."""
         del serialized_data, snapshot_data
-        yield from self.verdict.story if self.verdict else ()
+        yield from self.failure.story if self.failure else ()
 
     def _find_none(self) -> None:
         self._fail([f"{self.title}: there is no baseline yet", f"record it with: {self.accept}"])
@@ -158,7 +140,7 @@ class Extension(SingleFileSnapshotExtension):
         comparison: comparing.Comparison | None = None,
         redrawn: bytes | None = None,
     ) -> None:
-        self.verdict = Verdict(self.title, headline, whole or headline, comparison, redrawn=redrawn)
+        self.failure = Failure(self.title, headline, whole or headline, comparison, redrawn=redrawn)
 
 
 class TableExtension(Extension):
@@ -225,7 +207,7 @@ class PictureExtension(Extension):
         seen = _look(drawn, now, comparison)
         if comparison and not seen:
             written = self._with_noise(stored, picture.numbers)
-            return self.stored if self.verdict is None else _encoded(drawn, written)
+            return self.stored if self.failure is None else _encoded(drawn, written)
         # The numbers gate, the picture explains: its lines come after theirs.
         headline = story.headline(comparison, self.title, accept="")[:-1] if not comparison else []
         held_to = self.options.held_to
