@@ -276,15 +276,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Sum failed baselines up: how many maps changed, where first, and what to type next."""
     if hasattr(terminalreporter.config, "workerinput"):  # nobody sees what a worker writes
         return
-    # A test that failed, then passed when it ran again, is under another name.
-    kinds = ("failed", "error")
-    if any(terminalreporter.stats.get(kind) for kind in kinds):
-        from pytest_featuremaps.session.recapping import tell
-
-        tell(
-            terminalreporter,
-            [one for kind in kinds for one in terminalreporter.stats.get(kind, [])],
-        )
+    reporting.tell_summary(terminalreporter)
     reviewing.tell_page(terminalreporter)
 
 
