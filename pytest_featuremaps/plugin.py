@@ -15,8 +15,8 @@ import pytest
 
 from pytest_featuremaps.runs.invocation import (
     AGAINST,
+    NOISE_INTO,
     ORDERS,
-    REHEARSE_INTO,
     TEST_FILES,
     TOLERANCE,
     run_tolerance,
@@ -130,7 +130,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "and record how far each feature map drifts; its tolerance follows from that.",
     )
     group.addoption(
-        "--featuremaps-rehearse-into", dest=REHEARSE_INTO, metavar="FOLDER", help=argparse.SUPPRESS
+        "--featuremaps-noise-into", dest=NOISE_INTO, metavar="FOLDER", help=argparse.SUPPRESS
     )
 
 
@@ -151,9 +151,9 @@ def pytest_configure(config: pytest.Config) -> None:
     _check_tolerance(config)
     comparisons.look_at_revisions(config)
     if config.getoption("featuremaps_noise"):
-        from pytest_featuremaps.session.rehearsing import rehearse
+        from pytest_featuremaps.session import noise_runs
 
-        rehearse(config)
+        noise_runs.set_up(config)
     if config.getoption("update_snapshots", default=False):
         from pytest_featuremaps.session.cleaning import Cleaning
 
@@ -165,12 +165,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Set `feature_maps` up right after the models; mark tests with a baseline for syrupy."""
     for item in items:
         order_fixtures(item)
-    if not config.getoption(REHEARSE_INTO):
+    if not config.getoption(NOISE_INTO):
         files = {item.nodeid.partition("::")[0] for item in items}
         tests = {item.nodeid for item in items if SNAPSHOT in fixture_names(item)}
         reviewing.sweep(config, files, tests)
     comparisons.note_tests(config, items)
-    if config.getoption(REHEARSE_INTO):
+    if config.getoption(NOISE_INTO):
         _deselect_without_baseline(config, items)
 
 

@@ -71,11 +71,13 @@ def judge(visit: Visit, recording: Recording) -> None:
             )
 
 
-def break_down(visit: Visit, end: rerun.End) -> NoReturn:
+def break_down(visit: Visit, outcome: rerun.Outcome) -> NoReturn:
     """Stop where the run itself broke down.
 
     Raises:
         AgainstError: always.
     """
-    told = f"the run at {visit.revision} broke down with exit status {end.status}. It said last:"
-    raise AgainstError("\n  ".join([told, *end.output[-_LINES:]]))
+    told = (
+        f"the run at {visit.revision} broke down with exit status {outcome.status}. It said last:"
+    )
+    raise AgainstError("\n  ".join([told, *outcome.output[-_LINES:]]))

@@ -48,10 +48,10 @@ def run(visit: Visit, folder: Path, only: Collection[str] | None = None) -> Reco
         code = [file for file in _python_files(border.tree) if not visit.rule.holds(file)]
         told = Orders(str(border.checkout), str(border.tree), str(folder), code, only)
         told.write(base / "orders.json")
-        end = _run(visit, border, base)
+        outcome = _run(visit, border, base)
     seen = [_taken(path) for path in sorted(folder.glob("seen-*.json"))]
-    if end.status not in _PASSED_OR_FAILED or not seen:
-        refusals.break_down(visit, end)
+    if outcome.status not in _PASSED_OR_FAILED or not seen:
+        refusals.break_down(visit, outcome)
     refusals.check_strays(visit, [Stray(**one) for each in seen for one in each["strays"]])
     sources = _merged(seen, "sources")
     return Recording(
@@ -66,7 +66,7 @@ def run(visit: Visit, folder: Path, only: Collection[str] | None = None) -> Reco
     )
 
 
-def _run(visit: Visit, border: Border, base: Path) -> rerun.End:
+def _run(visit: Visit, border: Border, base: Path) -> rerun.Outcome:
     """Run pytest in the tree."""
     directory, root = border.there(visit.directory), border.there(visit.root)
     directory.mkdir(parents=True, exist_ok=True)
@@ -91,7 +91,7 @@ def _run(visit: Visit, border: Border, base: Path) -> rerun.End:
     return rerun.run(
         rerun.arguments(given, options=visit.options, folder=base, own=own),
         directory=directory,
-        surroundings={
+        environment={
             ORDERS: str(base / "orders.json"),
             "PYTHONPATH": os.pathsep.join(pythonpath),
             "PYTHONDONTWRITEBYTECODE": "1",

@@ -11,8 +11,8 @@ import pytest
 
 TOLERANCE: Final = "featuremaps_tolerance"
 AGAINST: Final = "featuremaps_against"
-REHEARSE_INTO: Final = "featuremaps_rehearse_into"
-"""The option that tells a run that it is a rehearsal, and where to leave its tables."""
+NOISE_INTO: Final = "featuremaps_noise_into"
+"""The option that tells the second run of an update where to leave its tables."""
 TEST_FILES: Final = "featuremaps_test_files"
 ORDERS: Final = "PYTEST_FEATUREMAPS_ORDERS"
 """The environment variable that names the file with the orders of a run at another revision."""

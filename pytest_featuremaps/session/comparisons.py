@@ -10,8 +10,8 @@ import pytest
 
 from pytest_featuremaps.runs.invocation import (
     AGAINST,
+    NOISE_INTO,
     ORDERS,
-    REHEARSE_INTO,
     accept_command,
     run_tolerance,
 )
@@ -64,7 +64,7 @@ def note_tests(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
 
 def snapshot_of(request: pytest.FixtureRequest) -> FeatureSnapshot:
     """Return the baseline of a test; fail one that cannot have a baseline of its own."""
-    from pytest_featuremaps.session.rehearsing import rehearsal_of
+    from pytest_featuremaps.session.noise_runs import noise_run_of
     from pytest_featuremaps.snapshots.feature_snapshot import ClaimedFiles, FeatureSnapshot
     from pytest_featuremaps.snapshots.options import RunOptions
 
@@ -77,7 +77,7 @@ def snapshot_of(request: pytest.FixtureRequest) -> FeatureSnapshot:
         updates=request.config.getoption("update_snapshots", default=False),
         tolerance=tolerance,
         source=source,
-        rehearsal=rehearsal_of(request.config),
+        noise_run=noise_run_of(request.config),
     )
     baseline = FeatureSnapshot(_store(request, run), claims, run)
     request.node.stash[_CLAIMED] = claims
@@ -99,7 +99,7 @@ def settle(item: pytest.Item, report: pytest.TestReport) -> None:
     failures, agreements = item.stash[_FAILURES], item.stash[_AGREEMENTS]
     if report.failed and failures:
         reporting.tell_failures(report, failures)
-    if not item.config.getoption(REHEARSE_INTO):
+    if not item.config.getoption(NOISE_INTO):
         reviewing.leave(item, report, failures, agreements)
     agreements.clear()
     if report.failed:

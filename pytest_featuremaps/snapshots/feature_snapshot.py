@@ -16,7 +16,6 @@ from pytest_featuremaps.errors import BaselineError, FeatureMapsWarning
 from pytest_featuremaps.maps import measuring
 from pytest_featuremaps.maps.feature_map import FeatureMap
 from pytest_featuremaps.maps.feature_maps import FeatureMaps
-from pytest_featuremaps.runs import rerun
 from pytest_featuremaps.snapshots.extensions import (
     Extension,
     Picture,
@@ -168,13 +167,14 @@ class FeatureSnapshot:
         self, kind: type[Extension], numbers: Table, suffix: str, maps: Sequence[FeatureMap]
     ) -> bool:
         location = self._store.location
-        if self._run.rehearsal is not None:
-            # Not the file's name: the other run has no baselines here.
+        noise_run = self._run.noise_run
+        if noise_run is not None:
+            # Not the file's name: the second run keeps its baselines elsewhere.
             name = f"{location.filepath}::{location.snapshot_name}{suffix}.{kind.file_extension}"
-            if self._run.rehearsal.here:
-                rerun.put(self._run.rehearsal.folder, name, tables.dump(numbers))
+            if noise_run.is_this:
+                noise_run.put(name, tables.dump(numbers))
                 return True
-            numbers = self._with_noise(numbers, rerun.get(self._run.rehearsal.folder, name))
+            numbers = self._with_noise(numbers, noise_run.get(name))
         data = Picture(maps[0], numbers) if kind is PictureExtension else numbers
         path = kind.get_location(test_location=location, index=suffix)
         self._claims.claim(path)
@@ -189,7 +189,7 @@ class FeatureSnapshot:
         return False
 
     def _with_noise(self, numbers: Table, other: bytes | None) -> Table:
-        """Return the numbers with the noise of each map, as far as the other run reached it."""
+        """Return the numbers with the noise of each map, as far as the second run reached it."""
         if other is None:
             return numbers
         measured, chance = noise.measured(numbers, tables.load(other))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pytest_featuremaps.baseline.renaming import Rename
 from pytest_featuremaps.baseline.tolerances import Tolerance, name_of
-from pytest_featuremaps.runs import rerun
+from pytest_featuremaps.runs.noise_run import NoiseRun
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,14 @@ class RunOptions:
         updates: whether this run records them.
         tolerance: the tolerance of the run, as the user wrote it; None where there is none.
         source: where the user wrote it.
-        rehearsal: the other run by which this one measures its noise; None where there is none.
+        noise_run: the second run, by which noise is measured; None where there is none.
     """
 
     accept: str
     updates: bool
     tolerance: str | None
     source: str
-    rehearsal: rerun.Rehearsal | None
+    noise_run: NoiseRun | None
 
 
 @dataclass(frozen=True)
