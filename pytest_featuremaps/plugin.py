@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_featuremaps.runs.collected import fixture_names, has_baseline, keep_only
 from pytest_featuremaps.runs.invocation import (
     AGAINST,
     NOISE_INTO,
     ORDERS,
     TEST_FILES,
     TOLERANCE,
-    run_tolerance,
 )
 from pytest_featuremaps.session import comparisons, reporting, reviewing
 from pytest_featuremaps.session.marks import (
@@ -28,9 +28,7 @@ from pytest_featuremaps.session.marks import (
     MARK_HELP,
     MODEL,
     SHAPES,
-    SNAPSHOT,
     Capturing,
-    fixture_names,
     model_of,
     order_fixtures,
     unrequested,
@@ -38,7 +36,6 @@ from pytest_featuremaps.session.marks import (
 
 if TYPE_CHECKING:
     from pytest_featuremaps.recording.recording import Recording
-    from pytest_featuremaps.snapshots.failures import Failure
     from pytest_featuremaps.snapshots.feature_snapshot import FeatureSnapshot
 
 _CAPTURING = pytest.StashKey[Capturing]()
@@ -57,7 +54,7 @@ def feature_maps(request: pytest.FixtureRequest) -> Recording:
     """
     capturing = _capturing(request.node)
     for fixture, marks in capturing.marks.items():
-        capturing.use(fixture, model_of(request, fixture, marks[0]))
+        capturing.require(fixture, model_of(request, fixture, marks[0]))
     return capturing.recording
 
 
@@ -148,8 +145,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the mark; where baselines are updated, guard those that are not asked for."""
     config.addinivalue_line("markers", MARK_HELP)
     reviewing.check_options(config)
-    _check_tolerance(config)
-    comparisons.look_at_revisions(config)
+    comparisons.check_tolerance(config)
+    comparisons.choose_store(config)
     if config.getoption("featuremaps_noise"):
         from pytest_featuremaps.session import noise_runs
 
@@ -165,13 +162,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Set `feature_maps` up right after the models; mark tests with a baseline for syrupy."""
     for item in items:
         order_fixtures(item)
-    if not config.getoption(NOISE_INTO):
-        files = {item.nodeid.partition("::")[0] for item in items}
-        tests = {item.nodeid for item in items if SNAPSHOT in fixture_names(item)}
-        reviewing.sweep(config, files, tests)
     comparisons.note_tests(config, items)
     if config.getoption(NOISE_INTO):
-        _deselect_without_baseline(config, items)
+        keep_only(config, items, has_baseline)
+    else:
+        reviewing.sweep(config, items)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -206,7 +201,7 @@ def pytest_fixture_setup(
     try:
         for fixture in capturing.marks:
             if fixture in fixturedef.argnames and fixture != fixturedef.argname:
-                capturing.use(fixture, request.getfixturevalue(fixture))
+                capturing.require(fixture, request.getfixturevalue(fixture))
     except BaseException as error:
         # As pytest notes a fixture that failed: the next test could not set it up otherwise.
         key = getattr(request, "param", None)
@@ -214,7 +209,7 @@ def pytest_fixture_setup(
         raise
     value = yield
     if fixturedef.argname in capturing.marks:
-        capturing.meet(fixturedef.argname, value)
+        capturing.attach(fixturedef.argname, value)
     return value
 
 
@@ -282,35 +277,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
     """Say what differs, in place of two representations."""
-    for operand in (left, right):
-        if (
-            type(operand).__module__ == "pytest_featuremaps.snapshots.feature_snapshot"
-            and op == "=="
-        ):
-            failures: list[Failure] = getattr(operand, "failures", [])
-            return failures[-1].headline if failures else None
-    return None
-
-
-def _deselect_without_baseline(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the tests alone that compare with a baseline."""
-    others = [item for item in items if SNAPSHOT not in fixture_names(item)]
-    items[:] = [item for item in items if SNAPSHOT in fixture_names(item)]
-    if others:
-        config.hook.pytest_deselected(items=others)
-
-
-def _check_tolerance(config: pytest.Config) -> None:
-    tolerance, source = run_tolerance(config)
-    if tolerance is None:
-        return
-    from pytest_featuremaps.baseline.tolerances import asked_for
-    from pytest_featuremaps.errors import FeatureMapsError
-
-    try:
-        asked_for(tolerance)
-    except FeatureMapsError as error:
-        raise pytest.UsageError(f"{source}: {error}") from None
+    return comparisons.explain(op, left, right)
 
 
 def _with_values() -> Generator[None, object, object]:

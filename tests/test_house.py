@@ -15,9 +15,18 @@ FOUNDATION = {"errors", "wording", "filenames", "writing"}
 ROOMS = {
     "__init__": {"recording", "snapshots", "maps", "baseline"},
     "__main__": {"cli"},
-    "plugin": {"session", "against", "recording", "snapshots", "runs", "baseline", "pytest"},
+    "plugin": {"session", "against", "recording", "snapshots", "runs", "pytest"},
     "cli": {"review"},
-    "session": {"against", "recording", "snapshots", "maps", "review", "runs", "pytest"},
+    "session": {
+        "against",
+        "recording",
+        "snapshots",
+        "maps",
+        "review",
+        "runs",
+        "baseline",
+        "pytest",
+    },
     "against": {"snapshots", "rendering", "baseline", "runs", "pytest", "syrupy"},
     "recording": {"maps", "names", "layouts", "numbers", "torch"},
     "snapshots": {"maps", "review", "story", "rendering", "baseline", "runs", "syrupy"},
@@ -51,6 +60,7 @@ ROOMS = {
 DOORS = {
     "syrupy": {"snapshots.stores", "snapshots.extensions", "against.stores"},
     "pytest": {
+        "runs.collected",
         "runs.invocation",
         "against.comparing",
         "against.planning",

@@ -6,19 +6,17 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_featuremaps.against.orders import Orders
 from pytest_featuremaps.against.provenance import loaded, strays
 from pytest_featuremaps.against.references import References
+from pytest_featuremaps.runs.collected import has_baseline, keep_only
 
 if TYPE_CHECKING:
     from pytest_featuremaps.against.stores import RecordingStore
-
-
-SNAPSHOT: Final = "feature_snapshot"
 
 
 class Visitor:
@@ -44,15 +42,11 @@ class Visitor:
     ) -> None:
         """Run only what makes comparisons, and the named tests where some are named."""
         only = self._orders.only
-        wanted = {
-            item.nodeid
-            for item in items
-            if SNAPSHOT in getattr(item, "fixturenames", ())
-            and (only is None or item.nodeid in only)
-        }
-        others = [item for item in items if item.nodeid not in wanted]
-        items[:] = [item for item in items if item.nodeid in wanted]
-        config.hook.pytest_deselected(items=others)
+        keep_only(
+            config,
+            items,
+            lambda item: has_baseline(item) and (only is None or item.nodeid in only),
+        )
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Keep why a file could not be collected."""

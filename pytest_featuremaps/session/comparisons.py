@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_featuremaps.runs.collected import SNAPSHOT, has_baseline
 from pytest_featuremaps.runs.invocation import (
     AGAINST,
     NOISE_INTO,
@@ -16,7 +17,6 @@ from pytest_featuremaps.runs.invocation import (
     run_tolerance,
 )
 from pytest_featuremaps.session import reporting, reviewing
-from pytest_featuremaps.session.marks import SNAPSHOT, fixture_names
 
 if TYPE_CHECKING:
     from pytest_featuremaps.snapshots.failures import Failure
@@ -32,8 +32,29 @@ _AGREEMENTS: pytest.StashKey[list[str]] = pytest.StashKey()
 _STORE: pytest.StashKey[Callable[[pytest.Item], Store]] = pytest.StashKey()
 
 
-def look_at_revisions(config: pytest.Config) -> None:
-    """Let comparisons be recorded, or made with what was recorded at another revision."""
+def check_tolerance(config: pytest.Config) -> None:
+    """See that the tolerance of the run can be read.
+
+    Raises:
+        pytest.UsageError: it cannot.
+    """
+    tolerance, source = run_tolerance(config)
+    if tolerance is None:
+        return
+    from pytest_featuremaps.baseline.tolerances import asked_for
+    from pytest_featuremaps.errors import FeatureMapsError
+
+    try:
+        asked_for(tolerance)
+    except FeatureMapsError as error:
+        raise pytest.UsageError(f"{source}: {error}") from None
+
+
+def choose_store(config: pytest.Config) -> None:
+    """Choose what comparisons are made with: committed baselines, unless a revision is named.
+
+    In the run at that revision, they are recorded.
+    """
     name = config.getoption(AGAINST)
     if ORDERS in os.environ:
         from pytest_featuremaps.against import orders
@@ -54,7 +75,7 @@ def note_tests(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
     marks = config.getini("markers") if _STORE not in config.stash else []
     if any(line.startswith("syrupy_snapshot") for line in marks):
         for item in items:
-            if SNAPSHOT in fixture_names(item):
+            if has_baseline(item):
                 item.add_marker("syrupy_snapshot")
     # Here, because a worker of xdist collects all tests, but runs only some of them.
     alike = config.stash.setdefault(_ALIKE, {})
@@ -90,6 +111,17 @@ def begin_body(item: pytest.Item) -> None:
     """Let every run of a test's body claim its baselines anew."""
     if _CLAIMED in item.stash:
         item.stash[_CLAIMED].begin_body()
+
+
+def explain(op: str, left: object, right: object) -> list[str] | None:
+    """Return the lines for an assertion that failed on a baseline; None for any other."""
+    for operand in (left, right):
+        # Looked at by name: an assertion of any other test must not load torch.
+        known = type(operand).__module__ == "pytest_featuremaps.snapshots.feature_snapshot"
+        if known and op == "==":
+            failures: list[Failure] = getattr(operand, "failures", [])
+            return failures[-1].headline if failures else None
+    return None
 
 
 def settle(item: pytest.Item, report: pytest.TestReport) -> None:

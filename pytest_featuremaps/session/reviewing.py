@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from pytest_featuremaps.runs.collected import has_baseline
 from pytest_featuremaps.runs.invocation import AGAINST
 
 if TYPE_CHECKING:
@@ -70,19 +71,15 @@ def leave(
         report.sections.append(("feature maps to review", "\n".join(left)))
 
 
-def sweep(config: pytest.Config, files: set[str], tests: set[str]) -> None:
-    """Take away what is left of tests that exist no more, where whole files were collected.
-
-    Args:
-        config: that of the run.
-        files: the test files that were collected.
-        tests: the ids of the tests with a baseline in them.
-    """
+def sweep(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
+    """Take away what is left of tests that exist no more, where whole files were collected."""
     output = output_of(config)
     in_part = config.option.collectonly or any("::" in argument for argument in config.args)
     if output.is_dir() and not in_part:
         from pytest_featuremaps.review import folder
 
+        files = {item.nodeid.partition("::")[0] for item in items}
+        tests = {item.nodeid for item in items if has_baseline(item)}
         folder.sweep(output, config.rootpath, files, tests)
 
 
