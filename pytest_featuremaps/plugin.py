@@ -16,8 +16,8 @@ import pytest
 from pytest_featuremaps.runs.collected import fixture_names, has_baseline, keep_only
 from pytest_featuremaps.runs.invocation import (
     AGAINST,
+    INSTRUCTIONS,
     NOISE_INTO,
-    ORDERS,
     TEST_FILES,
     TOLERANCE,
 )
@@ -134,10 +134,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests() -> None:
     """In a run at another revision, keep the checkout's modules out from the very start."""
-    if ORDERS in os.environ:
-        from pytest_featuremaps.against import orders
+    if INSTRUCTIONS in os.environ:
+        from pytest_featuremaps.against import instructions
 
-        orders.stand_guard(orders.read())
+        instructions.install_guard(instructions.read())
 
 
 @pytest.hookimpl(trylast=True)  # after what chooses seeds

@@ -28,7 +28,7 @@ _VOLATILE: Final = (
 
 
 @dataclass(frozen=True)
-class Visit:
+class Plan:
     """What is to be run at another revision.
 
     Attributes:
@@ -68,7 +68,7 @@ class Visit:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
-def plan(config: pytest.Config, name: str) -> Visit:
+def make_plan(config: pytest.Config, name: str) -> Plan:
     """Plan the run at a revision so that it selects and configures as this one does.
 
     Raises:
@@ -88,7 +88,7 @@ def plan(config: pytest.Config, name: str) -> Visit:
     if not directory.is_relative_to(top):
         arguments = [_absolute(directory, one) for one in arguments]
         directory = root
-    return Visit(
+    return Plan(
         repository=repository,
         revision=repository.revision(name),
         root=root,

@@ -16,7 +16,7 @@ _BYTES = ".bytes"
 
 
 @dataclass(frozen=True)
-class Recording:
+class RecordedRun:
     """What a run at a revision left.
 
     Attributes:
@@ -62,16 +62,20 @@ class References:
         heads = (path.read_bytes().partition(b"\n")[0] for path in self.folder.glob(f"*{_BYTES}"))
         return sorted((test, name) for test, name in map(json.loads, heads))
 
-    def finish(self, recording: Recording) -> None:
+    def tests(self) -> set[str]:
+        """Return the tests of which a comparison is kept."""
+        return {test for test, _ in self.comparisons()}
+
+    def finish(self, run: RecordedRun) -> None:
         """Keep what became of the run; a folder without it is not complete."""
-        text = json.dumps(asdict(recording), indent=1)
+        text = json.dumps(asdict(run), indent=1)
         (self.folder / _RECORD).write_text(text, encoding="utf-8")
 
-    def recording(self) -> Recording | None:
+    def recorded_run(self) -> RecordedRun | None:
         """Return what became of the run; None where it is not known."""
         try:
             facts: dict[str, Any] = json.loads((self.folder / _RECORD).read_text(encoding="utf-8"))
-            return Recording(**facts)
+            return RecordedRun(**facts)
         except (OSError, ValueError, TypeError):
             return None
 

@@ -10,7 +10,7 @@ import pytest
 from syrupy.location import PyTestLocation
 
 from pytest_featuremaps.against.provenance import foreign
-from pytest_featuremaps.against.references import Recording, References
+from pytest_featuremaps.against.references import RecordedRun, References
 from pytest_featuremaps.errors import BaselineError
 from pytest_featuremaps.snapshots.extensions import Extension, as_bytes
 from pytest_featuremaps.snapshots.failures import Failure
@@ -63,7 +63,7 @@ class ReferenceStore(_WithoutBaselines):
     """
 
     references: References
-    recording: Recording
+    recording: RecordedRun
     location: PyTestLocation
     revision: str
     checkout: Path

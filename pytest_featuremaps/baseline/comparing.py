@@ -22,8 +22,6 @@ from pytest_featuremaps.baseline.tables import (
 )
 from pytest_featuremaps.baseline.tolerances import Tolerance, asked_for, same_noise
 
-__all__ = ["Comparison", "Entry", "compare", "merge"]
-
 
 @dataclass(frozen=True)
 class Comparison:

@@ -14,8 +14,8 @@ AGAINST: Final = "featuremaps_against"
 NOISE_INTO: Final = "featuremaps_noise_into"
 """The option that tells the second run of an update where to leave its tables."""
 TEST_FILES: Final = "featuremaps_test_files"
-ORDERS: Final = "PYTEST_FEATUREMAPS_ORDERS"
-"""The environment variable that names the file with the orders of a run at another revision."""
+INSTRUCTIONS: Final = "PYTEST_FEATUREMAPS_INSTRUCTIONS"
+"""The environment variable with the path of the instructions for a run at another revision."""
 
 # What decides where baselines are, which tests there are, and what an update leaves alone.
 _REPEATED: Final = (

@@ -11,8 +11,8 @@ import pytest
 from pytest_featuremaps.runs.collected import SNAPSHOT, has_baseline
 from pytest_featuremaps.runs.invocation import (
     AGAINST,
+    INSTRUCTIONS,
     NOISE_INTO,
-    ORDERS,
     accept_command,
     run_tolerance,
 )
@@ -56,13 +56,13 @@ def choose_store(config: pytest.Config) -> None:
     In the run at that revision, they are recorded.
     """
     name = config.getoption(AGAINST)
-    if ORDERS in os.environ:
-        from pytest_featuremaps.against import orders
-        from pytest_featuremaps.against.visiting import Visitor
+    if INSTRUCTIONS in os.environ:
+        from pytest_featuremaps.against import instructions
+        from pytest_featuremaps.against.recorder import Recorder
 
-        visitor = Visitor(orders.read())
-        config.stash[_STORE] = visitor.store
-        config.pluginmanager.register(visitor, "featuremaps-visitor")
+        recorder = Recorder(instructions.read())
+        config.stash[_STORE] = recorder.store
+        config.pluginmanager.register(recorder, "featuremaps-recorder")
     elif name is not None:
         from pytest_featuremaps.against.comparing import begin
 

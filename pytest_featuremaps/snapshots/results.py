@@ -11,7 +11,8 @@ from typing import Any
 
 from pytest_featuremaps import rendering
 from pytest_featuremaps.baseline import tables
-from pytest_featuremaps.baseline.comparing import Comparison, Entry
+from pytest_featuremaps.baseline.comparing import Comparison
+from pytest_featuremaps.baseline.judging import Entry
 from pytest_featuremaps.review import folder
 from pytest_featuremaps.review.records import File, Map, Record, digest, identity
 from pytest_featuremaps.snapshots.failures import Failure
