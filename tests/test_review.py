@@ -14,7 +14,7 @@ from waiting import AFTER, BEFORE, KEYS, TEST, Project, drawn, table
 
 from pytest_featuremaps import cli, writing
 from pytest_featuremaps.baseline import tables
-from pytest_featuremaps.review import folder, lines
+from pytest_featuremaps.review import folder, table_lines
 from pytest_featuremaps.review.records import Map
 
 
@@ -226,9 +226,9 @@ def test_a_renamed_map_is_accepted_under_either_name(project):
 def test_lines_that_would_clash_are_told():
     maps = [Map("b", "changed", "", "a", "b"), Map("a", "added", "", None, "a")]
     before, after = table({"a": 0.0}), table({"b": 0.0, "a": 1.0})
-    assert lines.choose(before, after, maps, {"a", "b"}) == after
-    with pytest.raises(lines.Clash, match="a would stand in the table twice"):
-        lines.choose(before, after, maps, {"a"})
+    assert table_lines.choose(before, after, maps, {"a", "b"}) == after
+    with pytest.raises(table_lines.Clash, match="a would stand in the table twice"):
+        table_lines.choose(before, after, maps, {"a"})
 
 
 def test_line_ends_of_a_checkout_are_kept(project):
@@ -448,7 +448,7 @@ def test_an_interrupt_of_what_decides_nothing_is_no_traceback(
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.telling, "listed", interrupted)
+    monkeypatch.setattr(cli.listing, "lines", interrupted)
     monkeypatch.setattr(cli.page, "render", interrupted)
     assert cli.main([command]) == cli.LEFT
     assert capsys.readouterr().err == "Interrupted; pytest-featuremaps list shows what is left.\n"
