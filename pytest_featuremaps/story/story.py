@@ -45,7 +45,7 @@ def headline(comparison: Comparison, title: str, *, accept: str = ACCEPT) -> lis
         _opening(comparison, first, KEY_WIDTH),
         *_reason(comparison, first, KEY_WIDTH),
         *_following_in_short(comparison),
-        *_structure_in_short(comparison),
+        *structure.in_short(comparison),
         *causes.environments(comparison),
     ]
     return [*(clip(line) for line in lines), _closing(title, accept)]
@@ -73,7 +73,11 @@ def tell(
     """
     first = comparison.first
     if first is None:
-        return [_agreement(comparison, title), *_structure(comparison), *_skipped(comparison)]
+        return [
+            _agreement(comparison, title),
+            *structure.in_full(comparison),
+            *_skipped(comparison),
+        ]
     differences = [entry for entry in comparison.entries if not entry.agrees]
     return [
         _disagreement(comparison, title, len(differences)),
@@ -81,7 +85,7 @@ def tell(
         *(f"  {line}" for line in _details(comparison, first)),
         *_following(comparison, first),
         *_other_weights(comparison, first),
-        *_structure(comparison),
+        *structure.in_full(comparison),
         *_skipped(comparison),
         *([f"tolerance asked for: {held_to}"] if held_to else []),
         _profile(differences),
@@ -114,7 +118,7 @@ def _opening(comparison: Comparison, first: Entry, width: int | None = None) -> 
     if first.violations:
         told = _say_first(comparison, first)
         return f"{name(comparison, first, width)} {_changed(comparison)}: {told}"
-    key, block = plain(first.key, width), _block(comparison, first)
+    key, block = plain(first.key, width), structure.block_of(comparison, first)
     if first.partner:
         same = "the same map" if first.actual and first.actual.stats else "of the same shape"
         others = f"{plain(block.name, width)}, {len(block.keys)} maps" if block else same
@@ -135,15 +139,6 @@ def _say_first(comparison: Comparison, entry: Entry) -> str:
 
 def _changed(comparison: Comparison) -> str:
     return "changed first" if len(comparison.entries) > 1 else "changed"
-
-
-def _block(comparison: Comparison, entry: Entry) -> structure.Block | None:
-    """The maps that came, went or are called otherwise together with this one; None if none."""
-    for _, blocks in _blocks(comparison):
-        for block in blocks:
-            if entry.key in block.keys and len(block.keys) > 1:
-                return block
-    return None
 
 
 def _reason(comparison: Comparison, first: Entry, width: int | None = None) -> Iterator[str]:
@@ -193,7 +188,7 @@ def _following_in_short(comparison: Comparison) -> Iterator[str]:
 
 def _following(comparison: Comparison, first: Entry) -> Iterator[str]:
     """What comes after the first; a block that came, went or is called otherwise in one line."""
-    blocks = [block for _, blocks in _blocks(comparison) for block in blocks]
+    blocks = [block for _, blocks in structure.changes(comparison) for block in blocks]
     names = {key: block for block in blocks for key in block.keys}
     told = {id(names.get(first.key))} if not first.violations else set()
     others = set(structure.changed_weights(comparison))
@@ -234,56 +229,6 @@ def _other_weights(comparison: Comparison, first: Entry) -> Iterator[str]:
 
 
 # --- the whole ----------------------------------------------------------------------------------
-
-
-def _blocks(comparison: Comparison) -> Iterator[tuple[str, list[structure.Block]]]:
-    """What came, went, moved or is called otherwise, under the word for it."""
-    yield "added", structure.added(comparison)
-    yield "removed", structure.removed(comparison)
-    yield "renamed", structure.renamed(comparison)
-    yield "renumbered", structure.renumbered(comparison)
-    yield "moved", structure.moved(comparison)
-
-
-def _structural(comparison: Comparison) -> Iterator[tuple[str, list[str]]]:
-    """Names of what differs in structure, under the word for it."""
-    for word, blocks in _blocks(comparison):
-        yield word, [_name(block) for block in blocks]
-    yield "renamed as declared", [_name(block) for block in structure.declared(comparison)]
-    for kind in ("reshaped", "retyped"):
-        yield kind, [plain(entry.key) for entry in comparison.entries if entry.kind == kind]
-    replaced = [entry for entry in comparison.entries if entry.has_other_type]
-    yield "another module", [_replacement(entry) for entry in replaced]
-    later = f"in another order than in the {comparison.against}"
-    yield later, [plain(key) for key in comparison.reordered]
-
-
-def _name(block: structure.Block) -> str:
-    maps = f" ({len(block.keys)} maps)" if len(block.keys) > 1 else ""
-    return plain(block.name) + maps
-
-
-def _replacement(entry: Entry) -> str:
-    before, after = entry.expected, entry.actual
-    types = [plain(line.module_type) for line in (before, after) if line]
-    return f"{plain(entry.key)} ({' → '.join(types)})"
-
-
-def _structure_in_short(comparison: Comparison) -> Iterator[str]:
-    found = [(word, names) for word, names in _structural(comparison) if names]
-    if not found:
-        return
-    fully = ", ".join(
-        f"{word} {names[0]}" if len(names) == 1 else f"{len(names)} {word}" for word, names in found
-    )
-    shortly = ", ".join(f"{len(names)} {word}" for word, names in found)
-    yield f"structure: {fully if len(fully) <= WIDTH - 11 else shortly}"
-
-
-def _structure(comparison: Comparison) -> Iterator[str]:
-    told = [f"  {word}: {listing(names)}" for word, names in _structural(comparison) if names]
-    if told:
-        yield from ("structure:", *told)
 
 
 def _skipped(comparison: Comparison) -> Iterator[str]:

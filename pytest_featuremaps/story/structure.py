@@ -7,7 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_featuremaps.baseline.comparing import Comparison
+from pytest_featuremaps.baseline.judging import Entry
 from pytest_featuremaps.baseline.key_parts import difference, shift, split
+from pytest_featuremaps.story.phrases import WIDTH, listing
+from pytest_featuremaps.wording import plain
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,15 @@ def _undeclared(comparison: Comparison) -> Iterator[tuple[str, str]]:
     yield from (pair for pair in comparison.renamed if pair not in known and pair[1] not in moved)
 
 
+def block_of(comparison: Comparison, entry: Entry) -> Block | None:
+    """Return the maps that came, went or changed their name with this one; None if none did."""
+    for _, blocks in changes(comparison):
+        for block in blocks:
+            if entry.key in block.keys and len(block.keys) > 1:
+                return block
+    return None
+
+
 def changed_weights(comparison: Comparison) -> list[str]:
     """Return the keys of the maps whose layers have other weights of their own.
 
@@ -115,3 +127,58 @@ def _arrow(names: Sequence[tuple[str, str]]) -> str:
     ends = sorted({names[0], names[-1]}, key=names.index)
     old, new = (" … ".join(one[side] or "(the model)" for one in ends) for side in (0, 1))
     return f"{old} → {new}"
+
+
+# --- in words -----------------------------------------------------------------------------------
+
+
+def changes(comparison: Comparison) -> Iterator[tuple[str, list[Block]]]:
+    """Yield what came, went, moved or is called otherwise, under the word for it."""
+    yield "added", added(comparison)
+    yield "removed", removed(comparison)
+    yield "renamed", renamed(comparison)
+    yield "renumbered", renumbered(comparison)
+    yield "moved", moved(comparison)
+
+
+def _structural(comparison: Comparison) -> Iterator[tuple[str, list[str]]]:
+    """Yield the names of what differs in structure, under the word for it."""
+    for word, blocks in changes(comparison):
+        yield word, [_name(block) for block in blocks]
+    yield "renamed as declared", [_name(block) for block in declared(comparison)]
+    for kind in ("reshaped", "retyped"):
+        yield kind, [plain(entry.key) for entry in comparison.entries if entry.kind == kind]
+    replaced = [entry for entry in comparison.entries if entry.has_other_type]
+    yield "another module", [_replacement(entry) for entry in replaced]
+    later = f"in another order than in the {comparison.against}"
+    yield later, [plain(key) for key in comparison.reordered]
+
+
+def _name(block: Block) -> str:
+    maps = f" ({len(block.keys)} maps)" if len(block.keys) > 1 else ""
+    return plain(block.name) + maps
+
+
+def _replacement(entry: Entry) -> str:
+    before, after = entry.expected, entry.actual
+    types = [plain(line.module_type) for line in (before, after) if line]
+    return f"{plain(entry.key)} ({' → '.join(types)})"
+
+
+def in_short(comparison: Comparison) -> Iterator[str]:
+    """Yield one line on what differs in structure, if anything does."""
+    found = [(word, names) for word, names in _structural(comparison) if names]
+    if not found:
+        return
+    fully = ", ".join(
+        f"{word} {names[0]}" if len(names) == 1 else f"{len(names)} {word}" for word, names in found
+    )
+    shortly = ", ".join(f"{len(names)} {word}" for word, names in found)
+    yield f"structure: {fully if len(fully) <= WIDTH - 11 else shortly}"
+
+
+def in_full(comparison: Comparison) -> Iterator[str]:
+    """Yield the names of all that differs in structure, if anything does."""
+    told = [f"  {word}: {listing(names)}" for word, names in _structural(comparison) if names]
+    if told:
+        yield from ("structure:", *told)
