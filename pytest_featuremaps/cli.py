@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from pytest_featuremaps import writing
+from pytest_featuremaps import disk
 from pytest_featuremaps.review import deciding, folder, listing, page, selection
 from pytest_featuremaps.review.interactive import InteractiveReview
 from pytest_featuremaps.review.records import RECORD, BadRecord
@@ -154,7 +154,7 @@ def _reject(args: argparse.Namespace) -> int:
 def _report(args: argparse.Namespace) -> int:
     results = [chosen.result for chosen in _selected(args)]
     path = args.output or Path("featuremaps.html")
-    writing.replace(path, page.render(results))
+    disk.replace(path, page.render(results))
     _say(str(path))
     return DONE
 

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "pytest_featuremaps"
 
 # Each room, from the top floor down: the rooms below that it may know, and the libraries. The last
 # four rooms are the foundation, which every room stands on.
-FOUNDATION = {"errors", "wording", "filenames", "writing"}
+FOUNDATION = {"errors", "wording", "filenames", "disk"}
 ROOMS = {
     "__init__": {"recording", "snapshots", "maps", "baseline"},
     "__main__": {"cli"},
@@ -54,7 +54,7 @@ ROOMS = {
     "errors": set(),
     "wording": set(),
     "filenames": set(),
-    "writing": set(),
+    "disk": set(),
 }
 # Of a room that knows such a library, only these modules do.
 DOORS = {

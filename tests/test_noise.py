@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pytest_featuremaps import rendering
 from pytest_featuremaps.baseline.comparing import compare, merge
 from pytest_featuremaps.baseline.noise import CHANCE, measured, rounded_up
-from pytest_featuremaps.baseline.tables import Line, Table, dump, load
+from pytest_featuremaps.baseline.table_files import dump, load
+from pytest_featuremaps.baseline.tables import Line, Table
 from pytest_featuremaps.baseline.tolerances import resolve, same_noise
 from pytest_featuremaps.runs.noise_run import NoiseRun
 from pytest_featuremaps.runs.rerun import Outcome, arguments

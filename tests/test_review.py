@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from waiting import AFTER, BEFORE, KEYS, TEST, Project, drawn, table
 
-from pytest_featuremaps import cli, writing
-from pytest_featuremaps.baseline import tables
+from pytest_featuremaps import cli, disk
+from pytest_featuremaps.baseline import table_files
 from pytest_featuremaps.review import folder, table_lines
 from pytest_featuremaps.review.records import Map
 
@@ -336,7 +336,7 @@ def test_what_cannot_be_written_is_told(waiting, monkeypatch, capsys):
     def fail(path, data):
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(writing, "replace", fail)
+    monkeypatch.setattr(disk, "replace", fail)
     assert cli.main(["accept"]) == cli.LEFT
     assert "refused tests/__snapshots__/test_it/test_a.jsonl: the disk is full" in (
         capsys.readouterr().out
@@ -382,7 +382,7 @@ WALKS = {
 def test_a_walk(waiting, monkeypatch, walked):
     answers, values, picture, code = walked
     assert walk(monkeypatch, *answers.split()) == code
-    stored = tables.load(waiting.path().read_bytes())
+    stored = table_files.load(waiting.path().read_bytes())
     assert {line.key: line.stats["mean"] for line in stored.lines} == values
     assert waiting.path("test_a[conv1].png").read_bytes() == drawn(picture)
     assert bool(waiting.left()) == (code == cli.LEFT)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from pytest_featuremaps import writing
+from pytest_featuremaps import disk
 from pytest_featuremaps.against import cache, refusals, revision
 from pytest_featuremaps.against.planning import Plan, make_plan
 from pytest_featuremaps.against.references import RecordedRun, References
@@ -133,7 +133,7 @@ class Comparing:
             return
         _say(config, f"recording the references at {self._source.revision} ...")
         with _usage_errors(self._plan.revision.name):
-            writing.keep_out_of_git(folder.parents[2])
+            disk.keep_out_of_git(folder.parents[2])
             recording = cache.record(self._plan, folder)
         self._cost = f"recorded in {recording.seconds:.1f} s"
 

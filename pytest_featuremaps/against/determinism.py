@@ -11,7 +11,7 @@ from pytest_featuremaps.against.planning import Plan
 from pytest_featuremaps.against.references import References
 from pytest_featuremaps.against.refusals import AgainstError
 from pytest_featuremaps.against.revision import GitError
-from pytest_featuremaps.baseline import comparing, tables
+from pytest_featuremaps.baseline import comparing, table_files, tables
 from pytest_featuremaps.baseline.judging import Entry
 from pytest_featuremaps.wording import counted
 
@@ -80,7 +80,7 @@ def nondeterministic(
 
 
 def _table(name: str, data: bytes) -> tables.Table:
-    return tables.load(rendering.decode(data)[1].encode() if name.endswith(".png") else data)
+    return table_files.load(rendering.decode(data)[1].encode() if name.endswith(".png") else data)
 
 
 def _describe(comparison: comparing.Comparison, first: Entry) -> str:

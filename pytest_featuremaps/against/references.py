@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytest_featuremaps import writing
+from pytest_featuremaps import disk
 
 _RECORD = "recording.json"
 _BYTES = ".bytes"
@@ -50,7 +50,7 @@ class References:
     def put(self, test: str, name: str, data: bytes) -> None:
         """Keep the bytes of a test's comparison."""
         head = json.dumps([test, name]).encode()
-        writing.replace(self._place(test, name), head + b"\n" + data)
+        disk.replace(self._place(test, name), head + b"\n" + data)
 
     def get(self, test: str, name: str) -> bytes | None:
         """Return the bytes of a test's comparison; None where it was not made."""

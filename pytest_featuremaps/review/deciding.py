@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from pytest_featuremaps import writing
-from pytest_featuremaps.baseline import tables
+from pytest_featuremaps import disk
+from pytest_featuremaps.baseline import table_files
 from pytest_featuremaps.errors import FeatureMapsError
 from pytest_featuremaps.review import folder, table_lines
 from pytest_featuremaps.review.folder import Result
@@ -59,7 +59,7 @@ def accept(selection: Selection, root: Path, *, dry: bool = False) -> Path:
     if not dry:
         if written != stored:
             path.parent.mkdir(parents=True, exist_ok=True)
-            writing.replace(path, written)
+            disk.replace(path, written)
         _note(result, accepted, written)
     return path
 
@@ -114,8 +114,8 @@ def _update(result: Result) -> bytes:
         raise Refused(f"{record.update.file} is not a PNG")
     if record.kind == "table":
         try:
-            tables.load(update)
-        except tables.BadBaseline as error:
+            table_files.load(update)
+        except table_files.BadBaseline as error:
             raise Refused(f"{record.update.file} is not a table: {error}") from None
     return update
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pytest_featuremaps import filenames, writing
+from pytest_featuremaps import disk, filenames
 from pytest_featuremaps.review.records import RECORD, BadRecord, File, Record, dump, load
 from pytest_featuremaps.wording import natural
 
@@ -81,7 +81,7 @@ def again(result: Result) -> Result:
 def replace(result: Result, record: Record, files: Mapping[str, bytes]) -> None:
     """Put another record, and other bytes of its files, in place of those of a result."""
     for name, data in {**files, RECORD: dump(record)}.items():
-        writing.replace(result.folder / name, data)
+        disk.replace(result.folder / name, data)
 
 
 def read(folder: Path) -> list[Result]:
@@ -100,7 +100,7 @@ def read(folder: Path) -> list[Result]:
 
 def forget(result: Path) -> None:
     """Take one result away, and the folders that are empty without it."""
-    gone = writing.temporary(result.parent)
+    gone = disk.temporary(result.parent)
     with contextlib.suppress(FileNotFoundError):
         result.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
@@ -147,7 +147,7 @@ def clear(output: Path) -> None:
     """Take away what a run, or a decision, that was killed left half done."""
     results = output / RESULTS
     for folder in _visible(results) if results.is_dir() else ():
-        writing.sweep(folder)
+        disk.sweep(folder)
         _prune(folder)
 
 
@@ -161,10 +161,10 @@ def _comparison_folder(output: Path, test: str, baseline: str) -> Path:
 
 
 def _put(output: Path, target: Path, files: Mapping[str, bytes]) -> None:
-    fresh = writing.temporary(target.parent)
+    fresh = disk.temporary(target.parent)
     fresh.mkdir(parents=True)
     try:
-        writing.keep_out_of_git(output)
+        disk.keep_out_of_git(output)
         for name, data in files.items():
             (fresh / name).write_bytes(data)
         if target.exists():
@@ -181,9 +181,9 @@ def _prune(folder: Path) -> None:
         folder.rmdir()
         results.rmdir()
         if results.name == RESULTS and [one.name for one in results.parent.iterdir()] == [
-            writing.IGNORE
+            disk.IGNORE
         ]:
-            (results.parent / writing.IGNORE).unlink()
+            (results.parent / disk.IGNORE).unlink()
             results.parent.rmdir()
 
 

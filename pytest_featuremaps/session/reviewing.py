@@ -87,11 +87,11 @@ def write_page(config: pytest.Config) -> None:
     """Write the page of what waits for review, once all workers are done."""
     path = _page(config)
     if path is not None and not hasattr(config, "workerinput"):
-        from pytest_featuremaps import writing
+        from pytest_featuremaps import disk
         from pytest_featuremaps.review import folder, page
 
         path.parent.mkdir(parents=True, exist_ok=True)
-        writing.replace(path, page.render(folder.read(output_of(config)), _unused(config)))
+        disk.replace(path, page.render(folder.read(output_of(config)), _unused(config)))
 
 
 def tell_page(reporter: pytest.TerminalReporter) -> None:

@@ -12,8 +12,8 @@ from syrupy.data import SnapshotCollection
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from syrupy.location import PyTestLocation
 
-from pytest_featuremaps import filenames, rendering, writing
-from pytest_featuremaps.baseline import comparing, tables
+from pytest_featuremaps import disk, filenames, rendering
+from pytest_featuremaps.baseline import comparing, table_files, tables
 from pytest_featuremaps.errors import BaselineError
 from pytest_featuremaps.maps.feature_map import FeatureMap
 from pytest_featuremaps.rendering import differences
@@ -92,7 +92,7 @@ class Extension(SingleFileSnapshotExtension):
         del others
         path = _file_behind(Path(snapshot_collection.location))
         try:
-            writing.replace(path, as_bytes(next(iter(snapshot_collection)).data))
+            disk.replace(path, as_bytes(next(iter(snapshot_collection)).data))
         except OSError as error:
             reason = error.strerror
         else:
@@ -157,12 +157,12 @@ class TableExtension(Extension):
         table = cast("tables.Table", data)
         if self.stored is None:
             self._find_none()
-            return tables.dump(table)
+            return table_files.dump(table)
         try:
-            expected = tables.load(self.stored)
-        except tables.BadBaseline as error:
+            expected = table_files.load(self.stored)
+        except table_files.BadBaseline as error:
             self._find_broken(str(error))
-            return tables.dump(table)
+            return table_files.dump(table)
         options = self.options
         comparison = comparing.compare(
             expected, table, options.tolerance, options.rename, against=self.against
@@ -196,8 +196,8 @@ class PictureExtension(Extension):
         try:
             drawn, numbers = rendering.decode(self.stored)
             stored = numbers.encode()
-            expected = _under_key_of(picture.numbers, tables.load(stored))
-        except (rendering.BadPicture, tables.BadBaseline) as error:
+            expected = _under_key_of(picture.numbers, table_files.load(stored))
+        except (rendering.BadPicture, table_files.BadBaseline) as error:
             self._find_broken(str(error))
             return self._encoded(picture)
         comparison = comparing.compare(
@@ -230,7 +230,7 @@ class PictureExtension(Extension):
         return one.mosaic(sample=sample, channels=self.options.channels, like=like)
 
     def _encoded(self, picture: Picture) -> bytes:
-        return _encoded(self._mosaic(picture.one), tables.dump(picture.numbers))
+        return _encoded(self._mosaic(picture.one), table_files.dump(picture.numbers))
 
 
 def _encoded(mosaic: rendering.Mosaic, numbers: bytes) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import MutableMapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pytest_featuremaps.baseline import noise, tables
+from pytest_featuremaps.baseline import noise, table_files
 from pytest_featuremaps.baseline.renaming import Rename
 from pytest_featuremaps.baseline.tables import Table
 from pytest_featuremaps.baseline.tolerances import Tolerance, asked_for
@@ -172,7 +172,7 @@ class FeatureSnapshot:
             # Not the file's name: the second run keeps its baselines elsewhere.
             name = f"{location.filepath}::{location.snapshot_name}{suffix}.{kind.file_extension}"
             if noise_run.is_this:
-                noise_run.put(name, tables.dump(numbers))
+                noise_run.put(name, table_files.dump(numbers))
                 return True
             numbers = self._with_noise(numbers, noise_run.get(name))
         data = Picture(maps[0], numbers) if kind is PictureExtension else numbers
@@ -192,7 +192,7 @@ class FeatureSnapshot:
         """Return the numbers with the noise of each map, as far as the second run reached it."""
         if other is None:
             return numbers
-        measured, chance = noise.measured(numbers, tables.load(other))
+        measured, chance = noise.measured(numbers, table_files.load(other))
         if chance:
             warnings.warn(
                 f"These feature maps change by more than {noise.CHANCE:.0e} of their RMS when the "

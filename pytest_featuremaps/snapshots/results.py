@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_featuremaps import rendering
-from pytest_featuremaps.baseline import tables
+from pytest_featuremaps.baseline import table_files, tables
 from pytest_featuremaps.baseline.comparing import Comparison
 from pytest_featuremaps.baseline.judging import Entry
 from pytest_featuremaps.review import folder
@@ -144,7 +144,7 @@ def _picture_says(failure: Failure) -> str:
 
 def _lines(failure: Failure, kind: str) -> Sequence[tables.Line]:
     numbers = failure.actual if kind == "table" else rendering.decode(failure.actual)[1].encode()
-    return tables.load(numbers).lines
+    return table_files.load(numbers).lines
 
 
 def _new(line: tables.Line) -> Map:
