@@ -1,4 +1,4 @@
-"""The door for pytest: the mark, the options, the fixtures and the reports.
+"""What pytest loads: the mark, the options, the fixtures and the hooks.
 
 Nothing heavier than pytest is imported here until a test asks for a fixture: a plugin is
 loaded into every run of its environment.
@@ -111,7 +111,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--featuremaps-tolerance",
         metavar="TOLERANCE",
-        help=f"The same for one run, instead of {TOLERANCE}.",
+        help="How much feature maps may differ from their baselines in this run, instead of what "
+        f"{TOLERANCE} says in the configuration.",
     )
     group.addoption(
         "--featuremaps-against",

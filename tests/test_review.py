@@ -273,7 +273,7 @@ def test_a_link_out_of_the_project_is_not_followed(project, tmp_path_factory, ca
 def test_an_update_that_is_not_what_the_run_left(waiting, capsys, damage):
     (folder.read(waiting.output)[0].folder / "update.jsonl").write_bytes(damage)
     cli.main(["accept", "--layer", "conv2"])
-    assert "update.jsonl is not what the run left: its digest is another" in capsys.readouterr().out
+    assert "update.jsonl is not what the run left: its digest differs" in capsys.readouterr().out
     assert waiting.path().read_bytes() == BEFORE
 
 

@@ -56,17 +56,17 @@ def render(
     marked dead; against a baseline, dust below the noise floor does not change that mark.
 
     Args:
-        planes: One sample, (C, H, W), any real dtype.
-        channels: The number of each channel; 0 to C-1 by default.
-        low: The `low` of the baseline's mosaic, (C,). A channel without a range there (dead, or
+        planes: one sample, (C, H, W), any real dtype.
+        channels: the number of each channel; 0 to C-1 by default.
+        low: the `low` of the baseline's mosaic, (C,). A channel without a range there (dead, or
             nothing finite) is drawn in its own.
-        high: The `high` of the same mosaic.
-        layer_max: The largest finite |x| of the layer, where `planes` are only some of its
+        high: the `high` of the same mosaic.
+        layer_max: the largest finite |x| of the layer, where `planes` are only some of its
             channels or where there is a baseline; by default that of `planes`.
 
     Raises:
-        UnsupportedTensor: If `planes` are complex.
-        ValueError: If the arguments do not fit together.
+        UnsupportedTensor: `planes` are complex.
+        ValueError: `planes` are not three-dimensional, or the other arguments do not fit them.
     """
     half, limit = _halved(planes)
     labels = tuple(range(len(planes))) if channels is None else tuple(map(int, channels))
@@ -102,9 +102,9 @@ def span(
     """Return the ranges to draw channels in, for `low` and `high` of `render`, (C,) each.
 
     Args:
-        planes: One sample, (C, H, W), any real dtype.
-        centred: Whether zero is to be in the middle.
-        shared: Whether all channels are drawn in one range, that of the layer.
+        planes: one sample, (C, H, W), any real dtype.
+        centred: whether zero is to be in the middle.
+        shared: whether all channels are drawn in one range, that of the layer.
     """
     half, limit = _halved(planes)
     low, high = _finite_range(half, np.abs(half) < limit)

@@ -57,13 +57,13 @@ def backdrop(picture: npt.NDArray[Any], sample: int = 0) -> Image.Image:
     """Return what a model was shown as a picture, its values from the smallest to the largest.
 
     Args:
-        picture: One or three channels, (C, H, W) or (N, C, H, W), in any range, such as a
+        picture: one or three channels, (C, H, W) or (N, C, H, W), in any range, such as a
             normalised photo.
-        sample: Which of a batch of several.
+        sample: which of a batch of several.
 
     Raises:
-        IndexError: There is no such sample.
-        ValueError: The shape is another.
+        IndexError: there is no such sample.
+        ValueError: it has another shape.
     """
     if picture.ndim == 4 and len(picture):
         picture = picture[sample if len(picture) > 1 else 0]

@@ -68,10 +68,10 @@ def side_by_side(
     difference grows with its square root, so that a few levels are seen too.
 
     Args:
-        expected: The baseline.
-        actual: The picture now, drawn in the range of the baseline.
-        scale: Pixels per value; None makes the longer side of a panel about 320 pixels.
-        levels: What is tolerated.
+        expected: the baseline.
+        actual: the picture now, drawn in the range of the baseline.
+        scale: pixels per value; None makes the longer side of a panel about 320 pixels.
+        levels: what is tolerated.
     """
     panels = [indexed(assemble(one.tiles), PALETTE) for one in (expected, actual)]
     if expected.tiles.shape == actual.tiles.shape and expected.channels == actual.channels:

@@ -52,13 +52,13 @@ def encode(mosaic: Mosaic, numbers: str = "", *, max_bytes: int | None = None) -
     """Write a mosaic as a palette PNG at native resolution; equal mosaics give equal pixels.
 
     Args:
-        mosaic: What `render` returned.
-        numbers: Any text to travel in the file.
-        max_bytes: The largest file allowed, such as `MAX_BYTES`; None for no limit but those of
+        mosaic: what `render` returned.
+        numbers: any text to travel in the file.
+        max_bytes: the largest file allowed, such as `MAX_BYTES`; None for no limit but those of
             `decode`.
 
     Raises:
-        PictureTooLarge: If the file, its pixels or its text would be larger than allowed.
+        PictureTooLarge: the file, its pixels or its text would be larger than allowed.
     """
     shape = mosaic.tiles.shape
     check_size(*shape)
@@ -117,7 +117,7 @@ def decode(data: bytes) -> tuple[Mosaic, str]:
     Sizes are checked before anything is unpacked, so no file of a few bytes can fill the memory.
 
     Raises:
-        BadPicture: If the bytes are anything else, whatever they are; the text says what.
+        BadPicture: the bytes are anything else, whatever they are; the text says what.
     """
     chunks = list(_chunks(data))
     height, width = _checked_size(chunks)

@@ -107,9 +107,9 @@ def _update(result: Result) -> bytes:
     try:
         update = result.read(record.update)
     except OSError as error:
-        raise Refused(f"the result is not whole: {error}") from None
+        raise Refused(f"the result is not complete: {error}") from None
     if digest(update, record.kind) != record.update.sha256:
-        raise Refused(f"{record.update.file} is not what the run left: its digest is another")
+        raise Refused(f"{record.update.file} is not what the run left: its digest differs")
     if record.kind == "picture" and not update.startswith(_SIGNATURE):
         raise Refused(f"{record.update.file} is not a PNG")
     if record.kind == "table":

@@ -99,7 +99,7 @@ def read(folder: Path) -> list[Result]:
 
 
 def forget(result: Path) -> None:
-    """Take one result away, and the folders that are empty without it."""
+    """Remove one result, and the folders that are empty without it."""
     gone = disk.temporary(result.parent)
     with contextlib.suppress(FileNotFoundError):
         result.rename(gone)
@@ -108,7 +108,7 @@ def forget(result: Path) -> None:
 
 
 def forget_test(output: Path, test: str) -> None:
-    """Take the results of a test away."""
+    """Remove the results of a test."""
     folder = _test_folder(output, test)
     if folder.is_dir():
         for one in _visible(folder):
@@ -116,14 +116,14 @@ def forget_test(output: Path, test: str) -> None:
 
 
 def forget_comparison(output: Path, test: str, baseline: str) -> None:
-    """Take the result of one comparison away, if there is one."""
+    """Remove the result of one comparison, if there is one."""
     folder = _comparison_folder(output, test, baseline)
     if folder.is_dir():
         forget(folder)
 
 
 def sweep(output: Path, root: Path, files: Collection[str], tests: Collection[str]) -> None:
-    """Take the results of tests away that exist no more.
+    """Remove the results of tests that exist no more.
 
     Args:
         output: the folder for what runs leave.
@@ -144,7 +144,7 @@ def sweep(output: Path, root: Path, files: Collection[str], tests: Collection[st
 
 
 def clear(output: Path) -> None:
-    """Take away what a run, or a decision, that was killed left half done."""
+    """Remove what a run or a decision left half done when it was killed."""
     results = output / RESULTS
     for folder in _visible(results) if results.is_dir() else ():
         disk.sweep(folder)

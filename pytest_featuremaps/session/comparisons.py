@@ -33,10 +33,10 @@ _STORE: pytest.StashKey[Callable[[pytest.Item], Store]] = pytest.StashKey()
 
 
 def check_tolerance(config: pytest.Config) -> None:
-    """See that the tolerance of the run can be read.
+    """Refuse a tolerance of the run that cannot be read.
 
     Raises:
-        pytest.UsageError: it cannot.
+        pytest.UsageError: it cannot be read.
     """
     tolerance, source = run_tolerance(config)
     if tolerance is None:
@@ -125,7 +125,7 @@ def explain(op: str, left: object, right: object) -> list[str] | None:
 
 
 def settle(item: pytest.Item, report: pytest.TestReport) -> None:
-    """Tell what a test's comparisons came to, leave it to review, and forget it."""
+    """Report what a test's comparisons came to, keep what failed for review, and forget both."""
     if _FAILURES not in item.stash:
         return
     failures, agreements = item.stash[_FAILURES], item.stash[_AGREEMENTS]

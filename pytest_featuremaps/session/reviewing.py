@@ -37,10 +37,10 @@ def add_options(group: pytest.OptionGroup) -> None:
 
 
 def check_options(config: pytest.Config) -> None:
-    """See that results do not go where they would pass for baselines.
+    """Refuse a folder of results where they would pass for baselines.
 
     Raises:
-        pytest.UsageError: they would.
+        pytest.UsageError: it is inside the folder of baselines.
     """
     snapshots = config.getoption("snapshot_dirname", default="__snapshots__")
     asked = config.getoption(_OUTPUT)
@@ -57,9 +57,9 @@ def leave(
     failures: Sequence[Failure],
     agreements: Sequence[str],
 ) -> None:
-    """Keep what a test's failed comparisons leave until it is decided, and say where it is.
+    """Keep a test's failed comparisons for review, and say in its report where they are.
 
-    What earlier runs left goes as soon as the comparison, or the whole test, passes.
+    What earlier runs left is removed as soon as the comparison, or the whole test, passes.
     """
     from pytest_featuremaps.snapshots import results
 
@@ -72,7 +72,7 @@ def leave(
 
 
 def sweep(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
-    """Take away what is left of tests that exist no more, where whole files were collected."""
+    """Remove the results of tests that exist no more, where whole files were collected."""
     output = output_of(config)
     in_part = config.option.collectonly or any("::" in argument for argument in config.args)
     if output.is_dir() and not in_part:

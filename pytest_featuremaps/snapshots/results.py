@@ -1,4 +1,4 @@
-"""What a failed comparison leaves in the folder of results, and when it goes away again."""
+"""The results that failed comparisons leave for review, and when they are removed again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pytest_featuremaps.story.phrases import say
 
 
 def keep(output: Path, root: Path, test: str, failures: Sequence[Failure]) -> list[str]:
-    """Write what failed comparisons leave, and return lines that say where it is.
+    """Keep failed comparisons for review, and return lines that say where they are.
 
     Args:
         output: the folder for what runs leave.
@@ -36,7 +36,7 @@ def keep(output: Path, root: Path, test: str, failures: Sequence[Failure]) -> li
             place = folder.write(output, record, files)
         except OSError as error:
             # The failure itself must be reported, whatever becomes of its pictures.
-            lines.append(f"nothing was left of {failure.title}: {error}")
+            lines.append(f"{failure.title} could not be kept for review: {error}")
         else:
             shown = record.difference or record.update
             lines.append(_relative(root, str(place / shown.file)))
@@ -46,7 +46,7 @@ def keep(output: Path, root: Path, test: str, failures: Sequence[Failure]) -> li
 
 
 def settle(output: Path, root: Path, test: str, agreements: Iterable[str], *, passed: bool) -> None:
-    """Take away what earlier runs left of comparisons that are no longer to be decided.
+    """Remove the results of earlier runs that no longer wait for a decision.
 
     Args:
         output: the folder for what runs leave.

@@ -187,7 +187,7 @@ def _following_in_short(comparison: Comparison) -> Iterator[str]:
 
 
 def _following(comparison: Comparison, first: Entry) -> Iterator[str]:
-    """What comes after the first; a block that came, went or is called otherwise in one line."""
+    """What comes after the first; a block that came, went or was renamed takes one line."""
     blocks = [block for _, blocks in structure.changes(comparison) for block in blocks]
     names = {key: block for block in blocks for key in block.keys}
     told = {id(names.get(first.key))} if not first.violations else set()
@@ -198,7 +198,7 @@ def _following(comparison: Comparison, first: Entry) -> Iterator[str]:
         if entry.agrees or entry is first or (block and id(block) in told):
             continue
         if block and len(block.keys) > 1:
-            lines.append(f"{plain(block.name)}: {_fate(entry)}, {counted(len(block.keys), 'map')}")
+            lines.append(f"{plain(block.name)}: {entry.kind}, {counted(len(block.keys), 'map')}")
         else:
             lines.append(_follow(comparison, entry, other_weights=entry.key in others))
         told.add(id(block))
@@ -212,10 +212,6 @@ def _following(comparison: Comparison, first: Entry) -> Iterator[str]:
 def _follow(comparison: Comparison, entry: Entry, *, other_weights: bool) -> str:
     key = name(comparison, entry) if entry.violations else plain(entry.key)
     return f"{key}: {say(comparison, entry, other_weights=other_weights)}"
-
-
-def _fate(entry: Entry) -> str:
-    return "called otherwise" if entry.partner else entry.kind
 
 
 def _other_weights(comparison: Comparison, first: Entry) -> Iterator[str]:

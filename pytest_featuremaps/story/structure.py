@@ -1,4 +1,4 @@
-"""What came, went, moved or is called otherwise, in blocks rather than map by map."""
+"""What was added, removed, renamed or moved, in blocks rather than map by map."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def added(comparison: Comparison) -> list[Block]:
 
 
 def removed(comparison: Comparison) -> list[Block]:
-    """Return the maps that are gone, by the blocks that they made up."""
+    """Return the maps that only the baseline holds, by the blocks that they made up."""
     there = [entry.expected.key for entry in comparison.entries if entry.expected]
     return _blocks([one.key for one in comparison.entries if one.kind == "removed"], there)
 
@@ -56,7 +56,7 @@ def _around(key: str) -> Iterator[str]:
 
 
 def renamed(comparison: Comparison) -> list[Block]:
-    """Return what is called otherwise, such as `backbone → encoder`, with the keys of here."""
+    """Return what was renamed, such as `backbone → encoder`, with the keys of this run."""
     return _renamings(pair for pair in _undeclared(comparison) if not _is_renumbered(*pair))
 
 
@@ -66,13 +66,13 @@ def renumbered(comparison: Comparison) -> list[Block]:
 
 
 def moved(comparison: Comparison) -> list[Block]:
-    """Return what runs at another place and is called otherwise there."""
+    """Return what runs at another place, under another name."""
     there = set(comparison.moved)
     return _renamings(pair for pair in comparison.renamed if pair[1] in there)
 
 
 def declared(comparison: Comparison) -> list[Block]:
-    """Return what was declared to be called otherwise, and is no difference."""
+    """Return what the user declared to be renamed, which is no difference."""
     return _renamings(comparison.declared)
 
 
@@ -83,7 +83,7 @@ def _undeclared(comparison: Comparison) -> Iterator[tuple[str, str]]:
 
 
 def block_of(comparison: Comparison, entry: Entry) -> Block | None:
-    """Return the maps that came, went or changed their name with this one; None if none did."""
+    """Return the maps that were added, removed or renamed with this one; None if none were."""
     for _, blocks in changes(comparison):
         for block in blocks:
             if entry.key in block.keys and len(block.keys) > 1:
@@ -133,7 +133,7 @@ def _arrow(names: Sequence[tuple[str, str]]) -> str:
 
 
 def changes(comparison: Comparison) -> Iterator[tuple[str, list[Block]]]:
-    """Yield what came, went, moved or is called otherwise, under the word for it."""
+    """Yield what was added, removed, renamed or moved, each kind under its word."""
     yield "added", added(comparison)
     yield "removed", removed(comparison)
     yield "renamed", renamed(comparison)
@@ -142,7 +142,7 @@ def changes(comparison: Comparison) -> Iterator[tuple[str, list[Block]]]:
 
 
 def _structural(comparison: Comparison) -> Iterator[tuple[str, list[str]]]:
-    """Yield the names of what differs in structure, under the word for it."""
+    """Yield the names of what differs in structure, each kind under its word."""
     for word, blocks in changes(comparison):
         yield word, [_name(block) for block in blocks]
     yield "renamed as declared", [_name(block) for block in declared(comparison)]
