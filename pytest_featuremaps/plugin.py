@@ -149,9 +149,9 @@ def pytest_configure(config: pytest.Config) -> None:
     comparisons.check_tolerance(config)
     comparisons.choose_store(config)
     if config.getoption("featuremaps_noise"):
-        from pytest_featuremaps.session import noise_runs
+        from pytest_featuremaps.session import noise_plugin
 
-        noise_runs.set_up(config)
+        noise_plugin.set_up(config)
     if config.getoption("update_snapshots", default=False):
         from pytest_featuremaps.session.cleaning import Cleaning
 

@@ -17,7 +17,7 @@ from pytest_featuremaps.baseline.tables import Line, Table
 from pytest_featuremaps.baseline.tolerances import resolve, same_noise
 from pytest_featuremaps.runs.noise_run import NoiseRun
 from pytest_featuremaps.runs.rerun import Outcome, arguments
-from pytest_featuremaps.session.noise_runs import described
+from pytest_featuremaps.session.noise_plugin import described
 
 
 def line(key="conv", *, drift=0.0, noise=None, dtype="float32", rms=1.0, device="cpu", **more):

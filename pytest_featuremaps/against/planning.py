@@ -18,7 +18,7 @@ import pytest
 from pytest_featuremaps.against import revision
 from pytest_featuremaps.against.revision import Repository, Revision
 from pytest_featuremaps.against.testcode import Rule
-from pytest_featuremaps.runs.invocation import TEST_FILES
+from pytest_featuremaps.runs.invocation import TEST_FILES, same_seed
 
 # What differs from one shell to the next, and is no part of what a test depends on.
 _VOLATILE: Final = (
@@ -112,9 +112,7 @@ def _own(config: pytest.Config) -> Iterator[str]:
     workers = config.getoption("numprocesses", default=None)
     if workers:
         yield from (f"--numprocesses={workers}", f"--dist={config.getoption('dist')}")
-    seed = config.getoption("randomly_seed", default=None)
-    if isinstance(seed, int):
-        yield f"--randomly-seed={seed}"
+    yield from same_seed(config)
 
 
 def _absolute(directory: Path, argument: str) -> str:

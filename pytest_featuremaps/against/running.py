@@ -80,7 +80,6 @@ def _run(plan: Plan, border: Border, base: Path) -> rerun.Outcome:
     own = [
         *("-c", str(configuration), f"--rootdir={root}", "--continue-on-collection-errors"),
         *(f"--featuremaps-output={base / 'results'}", "--featuremaps-report="),
-        *([f"--override-ini=cache_dir={base / 'cache'}"] if "cacheclear" in plan.options else []),
         *plan.own,
     ]
     given = [_mapped(border, one) for one in plan.arguments]

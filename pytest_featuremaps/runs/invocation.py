@@ -47,6 +47,13 @@ def _from_here(config: pytest.Config, nodeid: str) -> str:
     return here.replace(os.sep, "/") + separator + rest
 
 
+def same_seed(config: pytest.Config) -> list[str]:
+    """Return the arguments with which another run draws the same random numbers as this one."""
+    # pytest-randomly chooses one where nobody asked for it.
+    seed = config.getoption("randomly_seed", default=None)
+    return [f"--randomly-seed={seed}"] if isinstance(seed, int) else []
+
+
 def run_tolerance(config: pytest.Config) -> tuple[str | None, str]:
     """Return the tolerance of this run as it is written, and where it is; None where nowhere."""
     option = config.getoption(TOLERANCE, default=None)

@@ -97,6 +97,7 @@ def arguments(
     kept = [one for one in words if one.partition("=")[0] not in _DROPPED]
     off = [argument for name, argument in _OFF.items() if name in options]
     into = [f"--basetemp={folder / 'tmp'}"] if "basetemp" in options else []
+    into += [f"--override-ini=cache_dir={folder / 'cache'}"] if "cacheclear" in options else []
     return [*kept, *off, *into, *own, "-q", "-rfE", "--tb=no", "--color=no"]
 
 

@@ -85,7 +85,7 @@ def note_tests(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
 
 def snapshot_of(request: pytest.FixtureRequest) -> FeatureSnapshot:
     """Return the baseline of a test; fail one that cannot have a baseline of its own."""
-    from pytest_featuremaps.session.noise_runs import noise_run_of
+    from pytest_featuremaps.session.noise_plugin import noise_run_of
     from pytest_featuremaps.snapshots.feature_snapshot import ClaimedFiles, FeatureSnapshot
     from pytest_featuremaps.snapshots.options import RunOptions
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_featuremaps.runs import rerun
-from pytest_featuremaps.runs.invocation import NOISE_INTO
+from pytest_featuremaps.runs.invocation import NOISE_INTO, same_seed
 from pytest_featuremaps.runs.noise_run import NoiseRun
 from pytest_featuremaps.wording import counted
 
@@ -100,8 +100,7 @@ class NoiseRunStarter:
         # What syrupy itself compares there is written there, and passes.
         yield f"--snapshot-dirname={self.folder / 'snapshots'}"
         yield "--snapshot-no-cleanup"
-        if self._config.pluginmanager.hasplugin("cacheprovider"):
-            yield f"--override-ini=cache_dir={self.folder / 'cache'}"
+        yield from same_seed(self._config)
 
     def _say(self, line: str) -> None:
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
