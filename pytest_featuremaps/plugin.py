@@ -195,7 +195,11 @@ def pytest_fixture_setup(
 ) -> Generator[None, object, object]:
     """Put the hooks on right after the model's fixture, before what depends on it."""
     if SHAPES in request.fixturenames and fixturedef.scope != "function":
-        return (yield from _with_values())
+        # It outlives the test, and the tests that come after want real tensors.
+        from pytest_featuremaps.recording.fake import suspended
+
+        with suspended():
+            return (yield)
     capturing = request.config.stash.get(_CAPTURING, None)
     if capturing is None:
         return (yield)
@@ -279,14 +283,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
     """Say what differs, in place of two representations."""
     return comparisons.explain(op, left, right)
-
-
-def _with_values() -> Generator[None, object, object]:
-    """Set up a fixture that outlives the test with real tensors, for the tests that come after."""
-    from pytest_featuremaps.recording.fake import suspended
-
-    with suspended():
-        return (yield)
 
 
 def _capturing(item: pytest.Item) -> Capturing:

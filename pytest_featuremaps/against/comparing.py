@@ -20,7 +20,7 @@ from pytest_featuremaps.wording import FAILED_SECTION, counted
 if TYPE_CHECKING:
     from pytest_featuremaps.against.stores import ReferenceStore
 
-MISSING: Final = "feature reference"
+_MISSING: Final = "feature reference"
 """The property of a report that says why a comparison has no reference."""
 
 _INPUT: Final = "featuremaps_against"
@@ -59,7 +59,7 @@ class ReferenceSource:
         from pytest_featuremaps.against.stores import ReferenceStore, location_of
 
         def miss(reason: str) -> None:
-            told = (MISSING, f"no reference at {self.revision}, because {reason}")
+            told = (_MISSING, f"no reference at {self.revision}, because {reason}")
             if told not in item.user_properties:
                 item.user_properties.append(told)
 
@@ -140,7 +140,7 @@ class Comparing:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note a test without a reference, and one whose comparison failed."""
         for name, value in report.user_properties:
-            if name == MISSING:
+            if name == _MISSING:
                 self._missing[report.nodeid] = str(value)
         if any(title.startswith(FAILED_SECTION) for title, _ in report.sections):
             self._failed[report.nodeid] = None

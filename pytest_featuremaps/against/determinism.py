@@ -48,7 +48,7 @@ def record_again(
     lost = set(tests) - second.tests()
     if lost:
         return [f"{min(lost)} compared nothing when it was recorded a second time"]
-    found = nondeterministic(first, second, tests)
+    found = _nondeterministic(first, second, tests)
     if not found:
         return [f"{number}, {cost}: the same bits, so the difference is this code's"]
     return [
@@ -58,7 +58,7 @@ def record_again(
     ]
 
 
-def nondeterministic(
+def _nondeterministic(
     first: References, second: References, tests: Collection[str]
 ) -> dict[str, str]:
     """Return what differs first between two recordings of the same code, by test.

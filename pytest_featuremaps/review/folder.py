@@ -16,7 +16,7 @@ from pytest_featuremaps.review.records import RECORD, BadRecord, File, Record, d
 from pytest_featuremaps.wording import natural
 
 DEFAULT: Final = ".featuremaps"
-RESULTS: Final = "results"
+_RESULTS: Final = "results"
 _TRIES: Final = 20
 
 
@@ -145,14 +145,14 @@ def sweep(output: Path, root: Path, files: Collection[str], tests: Collection[st
 
 def clear(output: Path) -> None:
     """Remove what a run or a decision left half done when it was killed."""
-    results = output / RESULTS
+    results = output / _RESULTS
     for folder in _visible(results) if results.is_dir() else ():
         disk.sweep(folder)
         _prune(folder)
 
 
 def _test_folder(output: Path, test: str) -> Path:
-    return output / RESULTS / filenames.slug(test)
+    return output / _RESULTS / filenames.slug(test)
 
 
 def _comparison_folder(output: Path, test: str, baseline: str) -> Path:
@@ -180,7 +180,7 @@ def _prune(folder: Path) -> None:
     with contextlib.suppress(OSError):
         folder.rmdir()
         results.rmdir()
-        if results.name == RESULTS and [one.name for one in results.parent.iterdir()] == [
+        if results.name == _RESULTS and [one.name for one in results.parent.iterdir()] == [
             disk.IGNORE
         ]:
             (results.parent / disk.IGNORE).unlink()
@@ -188,7 +188,7 @@ def _prune(folder: Path) -> None:
 
 
 def _records(folder: Path) -> Iterator[Path]:
-    own = folder / RESULTS
+    own = folder / _RESULTS
     # Not `rglob`, which fails where another run takes a folder away under it.
     for place, folders, files in os.walk(own if own.is_dir() else folder):
         folders[:] = [one for one in folders if one == DEFAULT or not one.startswith(".")]

@@ -26,21 +26,21 @@ _WORDS: Final = {"a": "accept", "r": "reject", "s": "skip"}
 
 
 @dataclass(frozen=True)
-class Stop:
+class _Stop:
     """One feature map of one test, with every result that is about it: numbers and picture."""
 
     test: str
     results: list[tuple[Result, Map]]
 
 
-def stops(selections: Iterable[Selection]) -> list[Stop]:
+def _stops(selections: Iterable[Selection]) -> list[_Stop]:
     """Return what a person is asked about, in order."""
-    found: dict[tuple[str, str, str], Stop] = {}
+    found: dict[tuple[str, str, str], _Stop] = {}
     for selection in selections:
         record = selection.result.record
         for one in record.pending:
             if one.key in selection.keys:
-                stop = Stop(record.test, [])
+                stop = _Stop(record.test, [])
                 place = (record.test, record.name, one.key)
                 found.setdefault(place, stop).results.append((selection.result, one))
     return list(found.values())
@@ -51,7 +51,7 @@ class InteractiveReview:
 
     def __init__(self, selections: Iterable[Selection], say: Callable[[str], None]) -> None:
         self._say = say
-        self._stops = stops(selections)
+        self._stops = _stops(selections)
         self._decided: dict[int, str] = {}
         self._place = 0
 

@@ -209,13 +209,9 @@ class PictureExtension(Extension):
             written = self._with_noise(stored, picture.numbers)
             return self.stored if self.failure is None else _encoded(drawn, written)
         # The numbers gate, the picture explains: its lines come after theirs.
-        headline = story.headline(comparison, self.title, accept="")[:-1] if not comparison else []
+        headline = story.headline(comparison, self.title)[:-1] if not comparison else []
         held_to = self.options.held_to
-        whole = (
-            [self.title]
-            if comparison
-            else story.tell(comparison, self.title, accept="", held_to=held_to)
-        )
+        whole = [self.title] if comparison else story.tell(comparison, self.title, held_to=held_to)
         accept = [f"accept with: {self.accept}"] if self.accept else []
         self._fail(
             [*(headline + seen)[:5], *accept],

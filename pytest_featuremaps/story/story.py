@@ -25,12 +25,10 @@ from pytest_featuremaps.story.phrases import (
 )
 from pytest_featuremaps.wording import counted, plain
 
-ACCEPT: Final = "pytest --snapshot-update"
-
 _FOLLOWING: Final = 20  # entries told one by one after the first
 
 
-def headline(comparison: Comparison, title: str, *, accept: str = ACCEPT) -> list[str]:
+def headline(comparison: Comparison, title: str, *, accept: str = "") -> list[str]:
     """Return the story in at most six short lines, the first divergent layer first.
 
     Args:
@@ -60,9 +58,7 @@ def _closing(title: str, accept: str) -> str:
     return both if len(both) <= WIDTH else f"accept with: {accept}"
 
 
-def tell(
-    comparison: Comparison, title: str, *, accept: str = ACCEPT, held_to: str = ""
-) -> list[str]:
+def tell(comparison: Comparison, title: str, *, accept: str = "", held_to: str = "") -> list[str]:
     """Return the whole story, in the order in which the layers completed.
 
     Args:
