@@ -1,4 +1,4 @@
-"""The recordings at other revisions that a checkout keeps: made once, and used while they hold."""
+"""The recordings at other revisions: kept in the checkout, and used as long as they hold."""
 
 from __future__ import annotations
 

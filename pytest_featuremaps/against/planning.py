@@ -1,4 +1,4 @@
-"""What is to be run at another revision, planned so that it is as this run."""
+"""Plans the run at another revision, so that it selects and configures as this one does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comparisons with what a run at another revision recorded, and the recording of them."""
+"""Stores of a run against a revision: one records comparisons, one compares with them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pytest_featuremaps.snapshots.options import ComparisonOptions
 
 
 class _WithoutBaselines:
-    """What compares with no file of `__snapshots__`, and writes none."""
+    """A store that has nothing to do with the files of `__snapshots__`."""
 
     def records(self, path: str) -> bool:
         """Tell whether a comparison would write a baseline: never."""
@@ -28,7 +28,7 @@ class _WithoutBaselines:
 
 @dataclass(frozen=True)
 class RecordingStore(_WithoutBaselines):
-    """Keeps each comparison of a test, and agrees with all of them.
+    """Keeps what each comparison of a test is about, and finds no difference.
 
     Attributes:
         references: where to keep them.
@@ -51,7 +51,7 @@ class RecordingStore(_WithoutBaselines):
 
 @dataclass(frozen=True)
 class ReferenceStore(_WithoutBaselines):
-    """Compares with what was recorded at another revision.
+    """Compares a test with what was recorded of it at another revision.
 
     Attributes:
         references: what was recorded.

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pytest_featuremaps.rendering.around import between_words, over
-from pytest_featuremaps.rendering.colours import PaletteName, palette
+from pytest_featuremaps.rendering.colours import palette
 from pytest_featuremaps.rendering.drawing import (
-    NOISE_FLOOR,
     pick,
     render,
     render_channels,
-    render_coloured,
-    span,
 )
 from pytest_featuremaps.rendering.mosaic import (
     DEAD,
@@ -18,7 +14,6 @@ from pytest_featuremaps.rendering.mosaic import (
     HIGHEST,
     LEVELS,
     LOWEST,
-    MARK_COLOURS,
     MARKS_FROM,
     MIDDLE,
     MINUS_INF,
@@ -26,18 +21,15 @@ from pytest_featuremaps.rendering.mosaic import (
     PALETTE,
     PLUS_INF,
     Mosaic,
-    enlarged,
     grid,
 )
-from pytest_featuremaps.rendering.pages import Band, legend, numbered, page, stacked
+from pytest_featuremaps.rendering.pages import Band, numbered, page
 from pytest_featuremaps.rendering.panels import side_by_side
 from pytest_featuremaps.rendering.png import (
     MAX_BYTES,
-    MAX_PIXELS,
     MAX_TEXT,
     BadPicture,
     PictureTooLarge,
-    check_size,
     decode,
     encode,
 )
@@ -49,37 +41,25 @@ __all__ = [
     "LEVELS",
     "LOWEST",
     "MARKS_FROM",
-    "MARK_COLOURS",
     "MAX_BYTES",
-    "MAX_PIXELS",
     "MAX_TEXT",
     "MIDDLE",
     "MINUS_INF",
     "NAN",
-    "NOISE_FLOOR",
     "PALETTE",
     "PLUS_INF",
     "BadPicture",
     "Band",
     "Mosaic",
-    "PaletteName",
     "PictureTooLarge",
-    "between_words",
-    "check_size",
     "decode",
     "encode",
-    "enlarged",
     "grid",
-    "legend",
     "numbered",
-    "over",
     "page",
     "palette",
     "pick",
     "render",
     "render_channels",
-    "render_coloured",
     "side_by_side",
-    "span",
-    "stacked",
 ]

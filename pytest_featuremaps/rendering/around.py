@@ -1,4 +1,4 @@
-"""Tiles with what surrounds them: over the picture that a model was shown, or between words."""
+"""Tiles in their context: laid over the picture that a model was shown, or between words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reviewer sees: what was expected, what came, and what is different."""
+"""What a reviewer sees: expected, actual and difference, side by side."""
 
 from __future__ import annotations
 

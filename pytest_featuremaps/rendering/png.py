@@ -1,4 +1,4 @@
-"""The file: a palette PNG with one text chunk that holds what the pixels cannot."""
+"""The PNG file of a mosaic: its pixels, and one text chunk that holds what they cannot."""
 
 from __future__ import annotations
 

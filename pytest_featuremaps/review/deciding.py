@@ -1,4 +1,4 @@
-"""Decisions carried out: what is accepted becomes the baseline, what is rejected is forgotten."""
+"""Carries decisions out: what is accepted becomes the baseline, what is rejected is forgotten."""
 
 from __future__ import annotations
 

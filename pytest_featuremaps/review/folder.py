@@ -1,4 +1,4 @@
-"""The folder of pending results: each in a folder of its own, put there and taken away whole."""
+"""The folder of pending results: each is a folder of its own, written and removed as a whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The second run of an update that records noise: it comes first, so that both can be compared."""
+"""Starts the second run of an update that records noise, before the update itself."""
 
 from __future__ import annotations
 

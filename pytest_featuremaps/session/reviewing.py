@@ -1,4 +1,4 @@
-"""When a run leaves results to review, when it takes them away, and where its page goes."""
+"""When a run leaves results for review, when it removes them, and where their page goes."""
 
 from __future__ import annotations
 

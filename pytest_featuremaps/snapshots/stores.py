@@ -1,4 +1,4 @@
-"""What comparisons are made with: a store of any kind, and that of committed baselines."""
+"""What comparisons are made with: any store, and the store of committed baselines."""
 
 from __future__ import annotations
 

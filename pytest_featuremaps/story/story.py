@@ -1,4 +1,4 @@
-"""Tell what a comparison found: the first layer that diverged, why, and what followed."""
+"""The story of a comparison: the first layer that diverged, why, and what followed."""
 
 from __future__ import annotations
 
