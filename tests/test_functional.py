@@ -16,6 +16,7 @@ from torch.nn import functional
 from torch.overrides import BaseTorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
+from pytest_featuremaps import capture
 from pytest_featuremaps.recording.interception import (
     FunctionalCalls,
     near_ops,
@@ -30,14 +31,14 @@ META, CPU = torch.device("meta"), torch.device("cpu")
 
 def watch(model, wants=lambda path, op, inside: not inside):
     """The calls of a model as a mode, whose `made` lists them as `path.op()`."""
-    paths = {id(module): path or "." for path, module in model.named_modules()}
+    places = {id(module): [path or "."] for path, module in model.named_modules()}
     made, values = [], []
 
     def record(path, op, output, taken):
         made.append(f"{path.removeprefix('.')}.{op}()")
         values.append(output)
 
-    calls = FunctionalCalls(paths, wants, record)
+    calls = FunctionalCalls(places, wants, record)
     calls.made, calls.values = made, values
     return calls
 
@@ -209,8 +210,8 @@ def test_the_value_is_what_the_call_produced(x):
 
     model = module(forward)
     kept = []
-    paths = {id(model): "."}
-    with FunctionalCalls(paths, lambda *_: True, lambda *call: kept.append(call[2].clone())):
+    places = {id(model): ["."]}
+    with FunctionalCalls(places, lambda *_: True, lambda *call: kept.append(call[2].clone())):
         output = model(x)
     assert torch.equal(kept[0], x + 1)
     assert torch.equal(kept[1], output)
@@ -322,6 +323,45 @@ def test_a_shared_module_is_called_by_its_first_path(x):
     shared = module(lambda self, x: x.sin())
     model = module(lambda self, x: self.b(self.a(x)), a=shared, b=shared)
     assert calls_of(model, x) == ["a.sin()", "a.sin()"]
+
+
+class Head(nn.Module):
+    def forward(self, x):
+        return functional.relu(x)
+
+
+class Body(nn.Module):
+    def __init__(self, head=None):
+        super().__init__()
+        self.head = Head() if head is None else head
+
+    def forward(self, x):
+        return self.head(x)
+
+
+@pytest.mark.parametrize("inputs", [False, True])
+def test_two_models_that_share_a_module_both_get_its_calls(inputs, x):
+    teacher, student = Body(), Body()
+    student.head = teacher.head
+    with capture(teacher, "head.relu()", name="teacher", inputs=inputs) as maps:
+        maps.attach(student, "head.relu()", name="student", keep="shapes")
+        teacher(x)
+    assert list(maps) == ["teacher:head.relu()", "student:head.relu()"]
+    assert [one.has_inputs for one in maps.values()] == [inputs, False]
+    assert maps.silence() == ""
+
+
+@pytest.mark.parametrize("gone", ["teacher", "student"])
+def test_a_model_that_is_detached_takes_no_calls_of_the_other_with_it(gone, x):
+    model = Body()
+    with capture(model, "head.relu()", name="teacher") as maps:
+        maps.attach(model, "**.relu()", name="student")
+        maps.detach(gone)
+        model(x)
+    assert [(one.place.layer.model, one.layer) for one in maps.values()] == [
+        ({"teacher": "student", "student": "teacher"}[gone], "head.relu()")
+    ]
+    assert maps.silence() == ""
 
 
 def test_a_module_of_another_model_is_let_pass(x):
@@ -555,14 +595,14 @@ def test_a_parametrized_module_of_the_model_stays_the_models(x):
 
 def test_what_the_recorder_computes_is_never_a_call(x):
     model = module(lambda self, x: self.child(x).exp(), child=module(double_forward))
-    paths = {id(one): path or "." for path, one in model.named_modules()}
+    places = {id(one): [path or "."] for path, one in model.named_modules()}
     made = []
 
     def record(path, op, output, taken):
         made.append(op)
         output.clone().mean().sin()
 
-    with FunctionalCalls(paths, lambda *_: True, record) as calls:
+    with FunctionalCalls(places, lambda *_: True, record) as calls:
         model(x)
     assert made == ["mul", "exp"]
     assert calls.seen == {"child": {"mul"}, ".": {"exp"}}

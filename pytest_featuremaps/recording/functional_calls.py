@@ -12,7 +12,7 @@ from torch import nn
 from pytest_featuremaps.maps.feature_map import FeatureMap
 from pytest_featuremaps.maps.keeping import Kept, keep
 from pytest_featuremaps.maps.log import Log
-from pytest_featuremaps.names.keys import Layer, Place
+from pytest_featuremaps.names.keys import Layer, Place, Where
 from pytest_featuremaps.names.leaves import Leaf, arguments, tensors
 from pytest_featuremaps.names.paths import ROOT, Survey
 from pytest_featuremaps.names.targets import Resolved
@@ -74,10 +74,10 @@ class Calls:
         self._names = names
         self._allowed = intercepting
         self._wanted: dict[str, _Wanted] = {}
-        self._owners: dict[int, str] = {}
+        self._places: dict[int, tuple[Where, ...]] = {}
         # Made when first needed: it and this object hold each other.
         self._mode: FunctionalCalls | None = None
-        self._seen: Mapping[str, set[str]] = {}
+        self._seen: Mapping[Where, set[str]] = {}
         self._entered = False
         self._lock = threading.Lock()
 
@@ -90,9 +90,11 @@ class Calls:
         for call in [(path, target.op) for path in target.paths]:
             before = calls.get(call)
             calls[call] = options.joined(before, _path(*call)) if before else options
-        self._owners |= {id(module): f"{label}:{path}" for path, module in known.modules.items()}
+        for path, module in known.modules.items():
+            places = self._places.get(id(module), ())
+            self._places[id(module)] = tuple(dict.fromkeys((*places, (label, path))))
         self._mode = self._mode or FunctionalCalls(
-            self._owners, self._wants, self._record, self._take
+            self._places, self._wants, self._record, self._take
         )
         self._seen = self._mode.seen
         self._enter()
@@ -101,7 +103,10 @@ class Calls:
         """Want nothing of a model any more."""
         wanted = self._wanted.pop(label, None)
         for module in wanted.modules.values() if wanted else ():
-            self._owners.pop(id(module), None)
+            # Another model may hold the module as well.
+            places = self._places.pop(id(module), ())
+            if others := tuple(place for place in places if place[0] != label):
+                self._places[id(module)] = others
 
     @contextmanager
     def interception(self) -> Iterator[None]:
@@ -132,7 +137,7 @@ class Calls:
         if made:
             reason = made[0].problem or "it gave no tensor"
             return f"{asked}: {op!r} was called, but its value could not be recorded: {reason}."
-        seen = {path: self._seen.get(f"{label}:{path}", set()) for path in target.paths}
+        seen = {path: self._seen.get((label, path), set()) for path in target.paths}
         within = [path for path, ops in seen.items() if op in ops]
         if within:
             # Only then can it have been seen and not been recorded.
@@ -152,8 +157,8 @@ class Calls:
             self._entered = False
             self._mode.__exit__(None, None, None)
 
-    def _wants(self, owner: str, op: str, inside_torch_nn: bool) -> bool:
-        label, _, path = owner.partition(":")
+    def _wants(self, place: Where, op: str, inside_torch_nn: bool) -> bool:
+        label, path = place
         wanted = self._wanted.get(label)
         return wanted is not None and (
             (path, op) in wanted.exact or ((path, op) in wanted.matched and not inside_torch_nn)
@@ -161,15 +166,14 @@ class Calls:
 
     def _take(
         self,
-        owner: str,
+        place: Where,
         op: str,
         func: Callable[..., object],
         args: tuple[object, ...],
         kwargs: Mapping[str, object],
     ) -> Arguments | None:
         """Keep what a call is made with, before it can change it; None unless that is wanted."""
-        label, _, path = owner.partition(":")
-        options = self._options(label, path, op)
+        options = self._options(*place, op)
         if not options.inputs or in_backward() or is_traced():
             return None
         try:
@@ -183,11 +187,10 @@ class Calls:
         plain = {name: value for name, value in given.items() if isinstance(value, _PLAIN)}
         return Arguments(taken, plain)
 
-    def _record(self, owner: str, op: str, output: object, taken: Arguments | None) -> None:
+    def _record(self, place: Where, op: str, output: object, taken: Arguments | None) -> None:
         if in_backward() or is_traced():
             return
-        label, _, path = owner.partition(":")
-        layer = self._layer(label, path, op)
+        layer = self._layer(*place, op)
         with self._lock:
             call = layer.calls
             layer.calls += 1

@@ -6,7 +6,7 @@ import difflib
 import functools
 import inspect
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import CodeType, FrameType, MethodWrapperType, TracebackType
 from typing import Any, Self
 
@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torch._C import _len_torch_function_stack
 from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
+
+from pytest_featuremaps.names.keys import Where
 
 _POP: Callable[[], TorchFunctionMode] = _pop_mode
 _PUSH: Callable[[TorchFunctionMode], None] = _push_mode
@@ -32,30 +34,31 @@ class FunctionalCalls(TorchFunctionMode):
     inside compiled or scripted code.
 
     Args:
-        paths: the path of each module that is watched, by the module's `id`; its owner
-            keeps the modules alive. Calls that other modules make are let pass.
-        wants: `(path, op, inside_torch_nn) -> bool`, whether to record a call; it is asked
+        places: where each module that is watched stands, by the module's `id`: several models
+            may hold one module. Who gives them keeps the modules alive. Calls that other
+            modules make are let pass.
+        wants: `(place, op, inside_torch_nn) -> bool`, whether to record a call; it is asked
             at every call, so it should be quick. `inside_torch_nn` tells that the forward
             is one of torch.nn's own, not the model's.
-        record: `(path, op, output, taken) -> None`, told of a call that has just returned, with
+        record: `(place, op, output, taken) -> None`, told of a call that has just returned, with
             what it returned: whatever that is, and still shared with the model.
-        take: `(path, op, func, args, kwargs) -> taken`, asked just before such a call is made
+        take: `(place, op, func, args, kwargs) -> taken`, asked just before such a call is made
             for what to tell `record`; nothing is taken when None.
 
     Attributes:
-        seen: the ops that gave tensors, by the path of the module that called them.
+        seen: the ops that gave tensors, by the place of the module that called them.
     """
 
     def __init__(
         self,
-        paths: Mapping[int, str],
-        wants: Callable[[str, str, bool], bool],
-        record: Callable[[str, str, object, Any], None],
+        places: Mapping[int, Sequence[Where]],
+        wants: Callable[[Where, str, bool], bool],
+        record: Callable[[Where, str, object, Any], None],
         take: Callable[..., Any] | None = None,
     ) -> None:
         super().__init__()
-        self.seen: defaultdict[str, set[str]] = defaultdict(set)
-        self._paths = paths
+        self.seen: defaultdict[Where, set[str]] = defaultdict(set)
+        self._places = places
         self._wants = wants
         self._record = record
         self._take = take or _nothing
@@ -71,17 +74,19 @@ class FunctionalCalls(TorchFunctionMode):
         named = kwargs or {}
         op = op_name(func, named) if self._watching else ""
         module = _running(inspect.currentframe()) if op else None
-        path = self._paths.get(id(module))
-        if module is None or path is None:
+        places = self._places.get(id(module))
+        if module is None or not places:
             return func(*args, **named)
         # torch takes the mode away meanwhile: none of what follows is seen here.
-        wanted = self._wants(path, op, _is_from_torch_nn(module))
-        taken = self._take(path, op, func, args, named) if wanted else None
+        inside = _is_from_torch_nn(module)
+        wanted = [place for place in places if self._wants(place, op, inside)]
+        taken = [self._take(place, op, func, args, named) for place in wanted]
         output = func(*args, **named)
         if _holds_tensor(output):
-            self.seen[path].add(op)
-        if wanted:
-            self._record(path, op, output, taken)
+            for place in places:
+                self.seen[place].add(op)
+        for place, arguments in zip(wanted, taken, strict=True):
+            self._record(place, op, output, arguments)
         return output
 
     def __enter__(self) -> Self:
