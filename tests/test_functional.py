@@ -17,9 +17,9 @@ from torch.overrides import BaseTorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
 from pytest_featuremaps import capture
+from pytest_featuremaps.names.calls import near_ops
 from pytest_featuremaps.recording.interception import (
     FunctionalCalls,
-    near_ops,
     op_name,
     turns_off_fast_path,
 )

@@ -526,8 +526,9 @@ def test_silence_names_each_target_and_what_ran(net, photo):
     assert maps.silence().splitlines() == [
         "capture(\"unused\"): 'unused' (Linear) did not run: the model ran without it; "
         "perhaps a branch was not taken, or an error of it was caught.",
-        'capture("*nused", where=Linear): none of the 1 modules it matches ran: unused: the '
-        "model ran without it; perhaps a branch was not taken, or an error of it was caught.",
+        "capture(\"*nused\", where=Linear): the one module it matches, 'unused' (Linear), did not "
+        "run: the model ran without it; perhaps a branch was not taken, or an error of it was "
+        "caught.",
         "Captured and ran: small_model.conv1.",
         "If this is meant, capture with required=False.",
     ]

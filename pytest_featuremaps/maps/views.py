@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 from pytest_featuremaps.errors import CaptureError
+from pytest_featuremaps.maps import uncalled
 from pytest_featuremaps.maps.feature_map import FeatureMap
 from pytest_featuremaps.maps.log import Log
+from pytest_featuremaps.names.calls import parted
 from pytest_featuremaps.names.keys import Layer, Where
-from pytest_featuremaps.names.paths import ROOT, Paths
+from pytest_featuremaps.names.paths import Paths
 from pytest_featuremaps.names.targets import Target
 from pytest_featuremaps.wording import listed
 
@@ -74,15 +76,20 @@ class View:
 
     def missing(self, key: object) -> str:
         """Say that there is no map of a key, and why."""
-        silent = [self.log.layers[where] for where in self.matching(key)] if _is_text(key) else []
-        if silent:
-            why = f": {self.log.explain(silent[0])}"
-        elif _is_text(key) and any(paths.find(key) for paths in self.log.paths.values()):
-            why = ": the module exists, but is not captured"
-        else:
-            why = ""
+        why, *more = (self._why(key) if _is_text(key) else []) or [""]
+        first = f"There is no feature map {key!r}{': ' if why else ''}{why}."
         known = listed(map(self.key, self.maps()))
-        return f"There is no feature map {key!r}{why}.\nRecorded are: {known}."
+        return "\n".join([first, *more, f"Recorded are: {known}."])
+
+    def _why(self, key: str) -> list[str]:
+        """Say why a key has no map: a part of a sentence, and whole ones; nothing if unknown."""
+        silent = [self.log.layers[where] for where in self.matching(key)]
+        if silent:
+            return [self.log.explain(silent[0])]
+        if call := uncalled.missing(self.log, key, self.model):
+            return call
+        exists = any(paths.find(key) for paths in self.log.paths.values())
+        return ["the module exists, but is not captured"] if exists else []
 
     def _shows(self, where: Where) -> bool:
         return self.model in {None, where[0]} and (self.chosen is None or where in self.chosen)
@@ -91,7 +98,7 @@ class View:
         model, path = where
         bare = pattern.removeprefix(f"{model}:")
         paths = self.log.paths[model]
-        if bare.endswith("()"):
+        if parted(bare):
             return path == bare or _means_call(bare, path, paths)
         return path in {bare, paths.find(bare)} or path in paths.match(bare)
 
@@ -111,9 +118,10 @@ class View:
 
 def _means_call(pattern: str, path: str, paths: Paths) -> bool:
     """Tell whether `**.relu()` means a functional call: the op is the same, the owner matches."""
-    owners, _, op = pattern.rpartition(".")
-    owner, _, called = path.rpartition(".")
-    return op == called and (owner or ROOT) in {paths.find(owners), *paths.match_owners(owners)}
+    asked, made = parted(pattern), parted(path)
+    if asked is None or made is None or asked[1] != made[1]:
+        return False
+    return made[0] in {paths.find(asked[0]), *paths.match_owners(asked[0])}
 
 
 def _is_text(key: object) -> TypeGuard[str]:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from pytest_featuremaps.errors import CaptureError
+from pytest_featuremaps.names.calls import parted
 from pytest_featuremaps.names.paths import ROOT, Survey
 from pytest_featuremaps.wording import listed, plain
 
@@ -226,15 +227,16 @@ def _passes(where: Where | None, path: str, module: nn.Module) -> bool:
 
 def _functional(target: Target, asked: str) -> tuple[Target, str]:
     """Split `layer1.0.add()` into the module that makes the call and the call's name."""
-    if not isinstance(target, str) or not target.endswith("()"):
+    call = parted(target) if isinstance(target, str) else None
+    if call is None:
         return target, ""
-    owner, _, op = target[:-2].rpartition(".")
+    owner, op = call
     if not op.isidentifier():
         raise CaptureError(
             f"{asked}: {op!r} is no name of a functional call.\n"
             'Write the module and the name that torch reports, such as "layer1.0.add()".'
         )
-    return owner or ROOT, op
+    return owner, op
 
 
 def _spell(target: Target, where: Where | None, *, implied: bool) -> str:

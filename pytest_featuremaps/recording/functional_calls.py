@@ -9,18 +9,19 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from pytest_featuremaps.maps.asked_calls import AskedCalls
 from pytest_featuremaps.maps.feature_map import FeatureMap
 from pytest_featuremaps.maps.keeping import Kept, keep
 from pytest_featuremaps.maps.log import Log
+from pytest_featuremaps.names.calls import call_path
 from pytest_featuremaps.names.keys import Layer, Place, Where
 from pytest_featuremaps.names.leaves import Leaf, arguments, tensors
 from pytest_featuremaps.names.paths import ROOT, Survey
 from pytest_featuremaps.names.targets import Resolved
-from pytest_featuremaps.recording.hooks import describe, in_backward, is_traced
-from pytest_featuremaps.recording.interception import FunctionalCalls, near_ops
+from pytest_featuremaps.recording.hooks import Hook, describe, in_backward, is_traced
+from pytest_featuremaps.recording.interception import FunctionalCalls
 from pytest_featuremaps.recording.models import training_of
 from pytest_featuremaps.recording.options import CaptureOptions
-from pytest_featuremaps.wording import listed
 
 # Functions of torch without a signature, and the names of what they take by position.
 _PARAMETERS = {
@@ -34,6 +35,8 @@ _PARAMETERS = {
     )
 }
 _PLAIN = (bool, int, float, str, type(None))
+_REPEATED = "only during backward(), where checkpointing repeats a forward"
+_TRACED = "only while the model was traced or exported"
 
 
 @dataclass
@@ -66,6 +69,29 @@ class Arguments:
     problem: str = ""
 
 
+class _Forward(Hook):
+    """Whether a module is called, and whether its functional calls are seen then."""
+
+    __slots__ = ("_asked", "_handle", "_where")
+
+    def __init__(self, where: Where, module: nn.Module, asked: AskedCalls) -> None:
+        super().__init__()
+        self._where = where
+        self._asked = asked
+        self._handle = module.register_forward_pre_hook(self)
+
+    def remove(self) -> None:
+        """Take the hook off."""
+        self.released = True
+        self._handle.remove()
+
+    def __call__(self, *args: object) -> None:
+        """Note that the module is called."""
+        del args
+        if not self.released and not is_traced():
+            self._asked.note_run(self._where)
+
+
 class Calls:
     """Intercepts functional calls while any is wanted, and writes them into the log."""
 
@@ -77,8 +103,8 @@ class Calls:
         self._places: dict[int, tuple[Where, ...]] = {}
         # Made when first needed: it and this object hold each other.
         self._mode: FunctionalCalls | None = None
-        self._seen: Mapping[Where, set[str]] = {}
         self._entered = False
+        self._forwards: dict[Where, _Forward] = {}
         self._lock = threading.Lock()
 
     def want(self, label: str, known: Survey, target: Resolved, options: CaptureOptions) -> None:
@@ -89,18 +115,25 @@ class Calls:
         calls = wanted.exact if target.exact else wanted.matched
         for call in [(path, target.op) for path in target.paths]:
             before = calls.get(call)
-            calls[call] = options.joined(before, _path(*call)) if before else options
+            calls[call] = options.joined(before, call_path(*call)) if before else options
         for path, module in known.modules.items():
             places = self._places.get(id(module), ())
             self._places[id(module)] = tuple(dict.fromkeys((*places, (label, path))))
         self._mode = self._mode or FunctionalCalls(
-            self._places, self._wants, self._record, self._take
+            self._places, self._wants, self._record, self._take, self._log.asked_calls.ops
         )
-        self._seen = self._mode.seen
+        self._log.asked_calls.ask(label, target)
+        self._watch_forwards(label, known, target)
         self._enter()
 
     def forget(self, label: str) -> None:
-        """Want nothing of a model any more."""
+        """Want and know nothing of a model any more."""
+        self._log.asked_calls.forget(label)
+        self._release(label)
+
+    def _release(self, label: str) -> None:
+        for where in [where for where in self._forwards if where[0] == label]:
+            self._forwards.pop(where).remove()
         wanted = self._wanted.pop(label, None)
         for module in wanted.modules.values() if wanted else ():
             # Another model may hold the module as well.
@@ -125,37 +158,27 @@ class Calls:
         self._leave()
         self._mode = None
         for label in list(self._wanted):
-            self.forget(label)
-
-    def silent(self, label: str, target: Resolved) -> str:
-        """Say why a wanted call was not made; empty when it was."""
-        layers = [self._log.layers.get((label, _path(path, target.op))) for path in target.paths]
-        made = [layer for layer in layers if layer is not None and layer.ran]
-        if any(layer.recorded for layer in made):
-            return ""
-        asked, op = f"capture({target.text})", target.op
-        if made:
-            reason = made[0].problem or "it gave no tensor"
-            return f"{asked}: {op!r} was called, but its value could not be recorded: {reason}."
-        seen = {path: self._seen.get((label, path), set()) for path in target.paths}
-        within = [path for path, ops in seen.items() if op in ops]
-        if within:
-            # Only then can it have been seen and not been recorded.
-            return (
-                f"{asked}: {op!r} was called by layers of torch.nn only, which count where they "
-                f"are named exactly, such as {_path(within[0], op)!r}."
-            )
-        return "\n".join(_not_called(asked, target, set().union(*seen.values())))
+            self._release(label)
 
     def _enter(self) -> None:
         if self._allowed and self._mode is not None and not self._entered:
             self._mode.__enter__()
             self._entered = True
+            self._log.asked_calls.thread = threading.get_ident()
 
     def _leave(self) -> None:
         if self._entered and self._mode is not None:
             self._entered = False
+            self._log.asked_calls.thread = None
             self._mode.__exit__(None, None, None)
+
+    def _watch_forwards(self, label: str, known: Survey, target: Resolved) -> None:
+        """Watch whether the model runs, and the module that is meant, to tell why a call is not."""
+        alone = target.paths if len(target.paths) == 1 else ()
+        for path in (ROOT, *alone):
+            if (label, path) not in self._forwards:
+                forward = _Forward((label, path), known.modules[path], self._log.asked_calls)
+                self._forwards[label, path] = forward
 
     def _wants(self, place: Where, op: str, inside_torch_nn: bool) -> bool:
         label, path = place
@@ -189,6 +212,7 @@ class Calls:
 
     def _record(self, place: Where, op: str, output: object, taken: Arguments | None) -> None:
         if in_backward() or is_traced():
+            self._log.asked_calls.left_out[place, op] = _REPEATED if in_backward() else _TRACED
             return
         layer = self._layer(*place, op)
         with self._lock:
@@ -217,10 +241,10 @@ class Calls:
         wanted = self._wanted[label]
         asked = [calls[path, op] for calls in (wanted.exact, wanted.matched) if (path, op) in calls]
         first, *others = asked
-        return first.joined(others[0], _path(path, op)) if others else first
+        return first.joined(others[0], call_path(path, op)) if others else first
 
     def _layer(self, label: str, owner: str, op: str) -> Layer:
-        where = (label, _path(owner, op))
+        where = (label, call_path(owner, op))
         if where not in self._log.layers:
             options = self._options(label, owner, op)
             self._log.layers[where] = Layer(
@@ -233,28 +257,3 @@ class Calls:
                 training=training_of(self._wanted[label].modules[ROOT]),
             )
         return self._log.layers[where]
-
-
-def _not_called(asked: str, target: Resolved, seen: set[str]) -> list[str]:
-    op = target.op
-    many = f"any of the {len(target.paths)} modules that match"
-    place = (_place(target.paths[0]) + " itself") if target.exact else f"of {many}"
-    lines = [f"{asked}: no {op!r} was called in the forward {place}."]
-    if not seen:
-        lines.append(
-            "No function of torch was seen there: it did not run during the test call, or ran "
-            "compiled, scripted or in another thread."
-        )
-        return lines
-    lines.append(f"Called there were: {listed(seen)}.")
-    written = target.text.strip('"')
-    near = [repr(written.replace(f"{op}()", f"{one}()")) for one in near_ops(op, seen)]
-    return lines + ([f"Did you mean {' or '.join(near)}?"] if near else [])
-
-
-def _path(owner: str, op: str) -> str:
-    return f"{op}()" if owner == ROOT else f"{owner}.{op}()"
-
-
-def _place(owner: str) -> str:
-    return "of the model" if owner == ROOT else f"of {owner!r}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 from collections import defaultdict
@@ -44,6 +43,7 @@ class FunctionalCalls(TorchFunctionMode):
             what it returned: whatever that is, and still shared with the model.
         take: `(place, op, func, args, kwargs) -> taken`, asked just before such a call is made
             for what to tell `record`; nothing is taken when None.
+        seen: where to note what is seen; a new place when None.
 
     Attributes:
         seen: the ops that gave tensors, by the place of the module that called them.
@@ -55,9 +55,10 @@ class FunctionalCalls(TorchFunctionMode):
         wants: Callable[[Where, str, bool], bool],
         record: Callable[[Where, str, object, Any], None],
         take: Callable[..., Any] | None = None,
+        seen: defaultdict[Where, set[str]] | None = None,
     ) -> None:
         super().__init__()
-        self.seen: defaultdict[Where, set[str]] = defaultdict(set)
+        self.seen = defaultdict(set) if seen is None else seen
         self._places = places
         self._wants = wants
         self._record = record
@@ -128,24 +129,6 @@ def op_name(func: Callable[..., Any], kwargs: Mapping[str, Any] | None = None) -
     name = _SPELLINGS.get(given, given).partition(".")[0]
     in_place = kwargs is not None and kwargs.get("inplace") is True
     return f"{name}_" if in_place and not name.endswith("_") else name
-
-
-def near_ops(op: str, seen: Iterable[str]) -> list[str]:
-    """Return up to three of the ops seen that may have been meant, the likeliest first.
-
-    These are its other form (`relu_` for `relu`, and the reverse), similar names, and
-    names that hold this one or are held by it.
-    """
-    other = op.removesuffix("_") if op.endswith("_") else f"{op}_"
-    likeness = {
-        name: difflib.SequenceMatcher(None, op, name).ratio() for name in seen if name != op
-    }
-    near = [
-        name
-        for name, ratio in likeness.items()
-        if name == other or ratio >= 0.75 or _holds(name, op) or _holds(op, name)
-    ]
-    return sorted(near, key=lambda name: (name != other, -likeness[name], name))[:3]
 
 
 def turns_off_fast_path(modules: Mapping[str, nn.Module]) -> list[str]:
@@ -259,10 +242,6 @@ def _holds_tensor(output: object) -> bool:
     if isinstance(output, torch.Tensor):
         return True
     return isinstance(output, list | tuple) and any(isinstance(one, torch.Tensor) for one in output)
-
-
-def _holds(name: str, word: str) -> bool:
-    return len(word) > 2 and word in name
 
 
 def _spellings() -> Iterator[tuple[str, str]]:

@@ -13,6 +13,8 @@ from typing import Any, Self
 from torch import nn
 
 from pytest_featuremaps.errors import CaptureError
+from pytest_featuremaps.maps import uncalled
+from pytest_featuremaps.maps.asked_calls import AskedCalls
 from pytest_featuremaps.maps.feature_map import FeatureMap
 from pytest_featuremaps.maps.feature_maps import FeatureMaps
 from pytest_featuremaps.maps.log import Log
@@ -42,6 +44,7 @@ class Moment:
     layers: Mapping[Where, Layer]
     demands: int
     entered: Mapping[str, int]
+    asked_calls: AskedCalls
 
 
 class Recording(FeatureMaps):
@@ -153,12 +156,15 @@ class Recording(FeatureMaps):
             {where: replace(layer) for where, layer in layers.items()},
             len(self._demands),
             {label: len(entered.calls) for label, entered in self._log.model_inputs.items()},
+            self._log.asked_calls.copy(),
         )
 
     def rewind(self, moment: Moment) -> None:
         """Hold again what was recorded at a moment; what was attached since comes off."""
-        for label in self._labels - {label for label, _ in moment.layers}:
+        known = {label for label, _ in [*moment.layers, *moment.asked_calls.targets]}
+        for label in self._labels - known:
             self.detach(label)
+        self._log.asked_calls.rewind(moment.asked_calls)
         self._watch.remove(set(self._log.layers) - set(moment.layers))
         self._demands = self._demands[: moment.demands]
         for label, entered in self._log.model_inputs.items():
@@ -212,7 +218,9 @@ class Recording(FeatureMaps):
         return FeatureMaps, (self._copied_log(),)
 
     def _copied_log(self) -> Log:
-        return Log(dict(self._log.layers), dict(self._log.paths), maps=[*self._log.maps])
+        log = self._log
+        asked = log.asked_calls.copy()
+        return Log(dict(log.layers), dict(log.paths), maps=[*log.maps], asked_calls=asked)
 
     def _remarks(self) -> list[str]:
         return [*super()._remarks(), *(f"note: {text}" for text in self._late())]
@@ -242,15 +250,17 @@ class Recording(FeatureMaps):
 
     def _silent(self, label: str, target: Resolved) -> str:
         if target.op:
-            return self._calls.silent(label, target)
+            first, *more = uncalled.reason(self._log, label, target) or [""]
+            return "\n".join([f"capture({target.text}): {first}.", *more]) if first else ""
         layers = [self._log.layers[label, path] for path in target.paths]
         if any(layer.recorded and not layer.problem for layer in layers):
             return ""
         asked = f"capture({target.text})"
-        if target.exact:
+        if len(layers) == 1:
             layer = layers[0]
             title = f"{layer.name!r} ({layer.module_type})"
-            return f"{asked}: {title} {_outcome(layer)}: {self.explain(layer)}."
+            which = title if target.exact else f"the one module it matches, {title},"
+            return f"{asked}: {which} {_outcome(layer)}: {self.explain(layer)}."
         names = listed([layer.name for layer in layers], most=6)
         outcome = "has a feature map" if any(map(_left_no_map, layers)) else "ran"
         reasons = {self.explain(layer) for layer in layers}
