@@ -16,7 +16,7 @@ from torch.nn import functional
 from torch.overrides import BaseTorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
-from pytest_featuremaps import capture
+from pytest_featuremaps import AmbiguousKey, capture
 from pytest_featuremaps.names.calls import near_ops
 from pytest_featuremaps.recording.interception import (
     FunctionalCalls,
@@ -323,6 +323,45 @@ def test_a_shared_module_is_called_by_its_first_path(x):
     shared = module(lambda self, x: x.sin())
     model = module(lambda self, x: self.b(self.a(x)), a=shared, b=shared)
     assert calls_of(model, x) == ["a.sin()", "a.sin()"]
+
+
+def sine(self, x):
+    return x.sin()
+
+
+@pytest.mark.parametrize(
+    ("model", "names"),
+    [
+        (module(lambda self, x: self.b(x), **dict.fromkeys("ab", module(sine))), ["b.sin()"]),
+        (
+            nn.DataParallel(module(lambda self, x: self.a(x), a=module(sine))),
+            ["a.sin()", "module.a.sin()"],
+        ),
+        (nn.DataParallel(module(sine)), ["sin()", "module.sin()"]),
+        (nn.Sequential(nn.Identity(), module(sine)), ["-1.sin()"]),
+    ],
+)
+def test_a_call_is_read_under_every_name_of_its_module(model, names, x):
+    for name in names:
+        with capture(model, name) as maps:
+            model(x)
+        (one,) = maps.values()
+        assert all(maps[f"{key}{end}"] is one for key in names for end in ("", "#0"))
+        assert maps[f"model:{name}"] is one
+        assert name in maps
+        assert f"{name}#1" not in maps
+        assert maps.calls(name) == [one]
+        assert list(maps.only(name)) == [one.key]
+
+
+def test_the_calls_of_a_shared_module_are_told_apart_under_every_name(x):
+    shared = module(lambda self, x: x.chunk(2, -1))
+    model = module(lambda self, x: self.b(self.a(x)[0]), a=shared, b=shared)
+    with capture(model, "b.chunk()") as maps:
+        model(x)
+    assert maps["b.chunk()#1[0]"] is maps["a.chunk()#1[0]"]
+    with pytest.raises(AmbiguousKey, match=r"^'b.chunk\(\)#1' means 2 feature maps"):
+        maps["b.chunk()#1"]
 
 
 class Head(nn.Module):

@@ -10,8 +10,8 @@ from pytest_featuremaps.errors import CaptureError
 from pytest_featuremaps.maps import uncalled
 from pytest_featuremaps.maps.feature_map import FeatureMap
 from pytest_featuremaps.maps.log import Log
-from pytest_featuremaps.names.calls import parted
-from pytest_featuremaps.names.keys import Layer, Where
+from pytest_featuremaps.names.calls import call_path, parted
+from pytest_featuremaps.names.keys import Layer, Where, without_place
 from pytest_featuremaps.names.paths import Paths
 from pytest_featuremaps.names.targets import Target
 from pytest_featuremaps.wording import listed
@@ -83,7 +83,12 @@ class View:
 
     def _why(self, key: str) -> list[str]:
         """Say why a key has no map: a part of a sentence, and whole ones; nothing if unknown."""
-        silent = [self.log.layers[where] for where in self.matching(key)]
+        meant = self.matching(key) or self.matching(without_place(key))
+        keys = [self.key(one) for one in self.maps() if one.place.layer.where in meant]
+        if keys:
+            are = "key is" if len(keys) == 1 else "keys are"
+            return [f"its {are} {listed(keys, most=6)}"]
+        silent = [one for where, one in self.layers().items() if where in meant]
         if silent:
             return [self.log.explain(silent[0])]
         if call := uncalled.missing(self.log, key, self.model):
@@ -110,10 +115,19 @@ class View:
         found: dict[int, FeatureMap] = {}
         for end in {match.start() for match in re.finditer(r"[#\[]|$", key)}:
             for model, paths in self.log.paths.items():
-                path = paths.find(key[:end].removeprefix(f"{model}:"))
-                for one in self._spelled(f"{model}:{path}{key[end:]}"):
+                path = _known_as(key[:end].removeprefix(f"{model}:"), paths)
+                for one in self._spelled(f"{model}:{path}{key[end:]}") if path else ():
                     found[id(one)] = one
         return list(found.values())
+
+
+def _known_as(name: str, paths: Paths) -> str | None:
+    """Return the path that is recorded for another name of a module, or of a call it makes."""
+    call = parted(name)
+    if call is None:
+        return paths.find(name)
+    owner = paths.find(call[0])
+    return None if owner is None else call_path(owner, call[1])
 
 
 def _means_call(pattern: str, path: str, paths: Paths) -> bool:
