@@ -1,28 +1,33 @@
 """Functional calls: what they are called, and which module's own forward made them."""
 
 import functools
+import gc
 import operator
 import threading
 import types
 import weakref
+from contextlib import nullcontext
 from typing import ClassVar
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nets import hook_count
 from torch import nn
 from torch.nn import functional
-from torch.overrides import BaseTorchFunctionMode
+from torch.overrides import BaseTorchFunctionMode, _get_current_function_mode_stack
 from torch.utils.checkpoint import checkpoint
 
 from pytest_featuremaps import AmbiguousKey, capture
+from pytest_featuremaps.maps.feature_map import FeatureMap
 from pytest_featuremaps.names.calls import near_ops
 from pytest_featuremaps.recording.interception import (
     FunctionalCalls,
     op_name,
     turns_off_fast_path,
 )
+from pytest_featuremaps.recording.recording import Recording
 
 YES, NO = True, False
 MASK = torch.ones(2, dtype=torch.bool)
@@ -401,6 +406,22 @@ def test_a_model_that_is_detached_takes_no_calls_of_the_other_with_it(gone, x):
         ({"teacher": "student", "student": "teacher"}[gone], "head.relu()")
     ]
     assert maps.silence() == ""
+
+
+def test_a_part_that_was_put_in_before_a_second_attach_is_watched_and_let_go(x):
+    model = Body()
+    with capture(model, "head.relu()") as maps:
+        first = weakref.ref(model.head)
+        model.head = Head()
+        maps.attach(model, "**.relu()")
+        model(x)
+        assert first() is not None  # nothing else may get its identity meanwhile
+        assert list(maps) == ["head.relu()"]
+        second = weakref.ref(model.head)
+        del model
+        maps.detach("model")
+        gc.collect()
+        assert first() is second() is None
 
 
 def test_a_module_of_another_model_is_let_pass(x):
@@ -817,6 +838,105 @@ def test_watching_can_begin_again(x):
             model(x)
         model(x)
     assert calls.made == [".mul()", ".mul()"]
+
+
+def modes():
+    """The kinds of the modes that are on torch's stack in this thread."""
+    return [type(mode).__name__ for mode in _get_current_function_mode_stack()]
+
+
+def maps_in_memory():
+    return sum(type(one) is FeatureMap for one in gc.get_objects())
+
+
+def in_a_thread(call):
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.parametrize("left", [None, Counting])
+def test_a_recording_that_is_dropped_watches_and_keeps_nothing(left, x):
+    model = Body()
+    gc.collect()
+    before = maps_in_memory()
+    maps = capture(model, "head.relu()")
+    other = left and left()
+    with other or nullcontext():
+        model(x)
+        del maps
+        gc.collect()
+        for _ in range(10):
+            model(x)
+        assert modes() == ([] if left is None else ["Counting"])
+    assert maps_in_memory() == before
+    assert hook_count(model) == 1  # the probe of the recording itself
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_recording_that_is_dropped_inside_a_call_is_over_and_inert(x):
+    class Drops(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            recordings.clear()
+            gc.collect()
+            return super().__torch_function__(func, types, args, kwargs)
+
+    model = Body()
+    recordings = [capture(model, "**.relu()")]
+    model(x.as_subclass(Drops))
+    assert recordings == []
+    (left,) = _get_current_function_mode_stack()
+    assert not left.watches
+    model(x)
+    with capture(model, "head.relu()") as maps:
+        assert modes() == ["FunctionalCalls"]
+        model(x)
+    assert len(maps) == 1
+    assert modes() == []
+
+
+def test_a_view_of_a_recording_keeps_it_going(x):
+    model = Body()
+    maps = Recording().attach(model, "head.relu()", "**.sin()")
+    gc.collect()
+    model(x)
+    assert list(maps) == ["head.relu()"]
+    assert maps.summary().splitlines()[-1] == "did not run: **.sin()"
+    del maps
+    gc.collect()
+    assert modes() == []
+
+
+@pytest.mark.parametrize("end", ["close", "drop"])
+def test_a_recording_that_ends_in_another_thread_is_inert(end, x):
+    model = Body()
+    recordings = [capture(model, "head.relu()")]
+    maps = recordings[0].of("model") if end == "close" else {}
+    in_a_thread(recordings[0].close if end == "close" else recordings.clear)
+    gc.collect()
+    assert modes() == ["FunctionalCalls"]
+    assert not _get_current_function_mode_stack()[0].watches
+    model(x)
+    assert list(maps) == []
+    with capture(model, "head.relu()") as after:
+        model(x)
+    assert list(after) == ["head.relu()"]
+    assert modes() == []
+
+
+def test_a_recording_that_was_left_in_another_thread_intercepts_each_call_once(x):
+    model = Body()
+    with Recording(intercepting=False) as maps:
+        maps.attach(model, "head.relu()")
+        with maps.interception():
+            in_a_thread(maps._calls._leave)
+            with maps.interception():
+                model(x)
+    assert list(maps) == ["head.relu()"]
 
 
 @pytest.mark.parametrize("hooked", [False, True])

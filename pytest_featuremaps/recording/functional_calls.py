@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,12 +45,14 @@ class _Wanted:
     """The calls that are wanted of one model.
 
     Attributes:
-        modules: its modules, kept alive while their identity tells who calls.
+        model: the model.
+        modules: its modules by identity, which tells who calls as long as they are alive.
         exact: owner and op of the calls that were named exactly.
         matched: those that a pattern matched, where torch.nn's own layers do not count.
     """
 
-    modules: Mapping[str, nn.Module]
+    model: nn.Module
+    modules: dict[int, nn.Module] = field(default_factory=dict)
     exact: dict[tuple[str, str], CaptureOptions] = field(default_factory=dict)
     matched: dict[tuple[str, str], CaptureOptions] = field(default_factory=dict)
 
@@ -96,14 +99,17 @@ class Calls:
     """Intercepts functional calls while any is wanted, and writes them into the log."""
 
     def __init__(self, log: Log, names: set[str], *, intercepting: bool) -> None:
-        self._log = log
+        # Weak, so that a recording that is dropped without being closed records no more: what is
+        # on torch's stack would keep it.
+        self._log = weakref.ref(log)
+        self._asked = log.asked_calls
         self._names = names
         self._allowed = intercepting
         self._wanted: dict[str, _Wanted] = {}
         self._places: dict[int, tuple[Where, ...]] = {}
-        # Made when first needed: it and this object hold each other.
         self._mode: FunctionalCalls | None = None
-        self._entered = False
+        self._dropped = weakref.finalize(log, self.close)
+        self._dropped.atexit = False
         self._forwards: dict[Where, _Forward] = {}
         self._lock = threading.Lock()
 
@@ -111,35 +117,33 @@ class Calls:
         """Record a functional call of a model from now on; nothing for a target of modules."""
         if not target.op:
             return
-        wanted = self._wanted.setdefault(label, _Wanted(known.modules))
+        wanted = self._wanted.setdefault(label, _Wanted(known.modules[ROOT]))
         calls = wanted.exact if target.exact else wanted.matched
         for call in [(path, target.op) for path in target.paths]:
             before = calls.get(call)
             calls[call] = options.joined(before, call_path(*call)) if before else options
         for path, module in known.modules.items():
+            wanted.modules[id(module)] = module
             places = self._places.get(id(module), ())
             self._places[id(module)] = tuple(dict.fromkeys((*places, (label, path))))
-        self._mode = self._mode or FunctionalCalls(
-            self._places, self._wants, self._record, self._take, self._log.asked_calls.ops
-        )
-        self._log.asked_calls.ask(label, target)
+        self._asked.ask(label, target)
         self._watch_forwards(label, known, target)
         self._enter()
 
     def forget(self, label: str) -> None:
         """Want and know nothing of a model any more."""
-        self._log.asked_calls.forget(label)
+        self._asked.forget(label)
         self._release(label)
 
     def _release(self, label: str) -> None:
         for where in [where for where in self._forwards if where[0] == label]:
             self._forwards.pop(where).remove()
         wanted = self._wanted.pop(label, None)
-        for module in wanted.modules.values() if wanted else ():
+        for module in wanted.modules if wanted else ():
             # Another model may hold the module as well.
-            places = self._places.pop(id(module), ())
+            places = self._places.pop(module, ())
             if others := tuple(place for place in places if place[0] != label):
-                self._places[id(module)] = others
+                self._places[module] = others
 
     @contextmanager
     def interception(self) -> Iterator[None]:
@@ -154,30 +158,32 @@ class Calls:
 
     def close(self) -> None:
         """Stop, for good."""
+        self._dropped.detach()
         self._allowed = False
         self._leave()
-        self._mode = None
         for label in list(self._wanted):
             self._release(label)
 
     def _enter(self) -> None:
-        if self._allowed and self._mode is not None and not self._entered:
+        if self._allowed and self._wanted and self._mode is None:
+            self._mode = FunctionalCalls(
+                self._places, self._wants, self._record, self._take, self._asked.ops
+            )
             self._mode.__enter__()
-            self._entered = True
-            self._log.asked_calls.thread = threading.get_ident()
+            self._asked.thread = threading.get_ident()
 
     def _leave(self) -> None:
-        if self._entered and self._mode is not None:
-            self._entered = False
-            self._log.asked_calls.thread = None
-            self._mode.__exit__(None, None, None)
+        mode, self._mode = self._mode, None
+        if mode is not None:
+            self._asked.thread = None
+            mode.__exit__(None, None, None)
 
     def _watch_forwards(self, label: str, known: Survey, target: Resolved) -> None:
         """Watch whether the model runs, and the module that is meant, to tell why a call is not."""
         alone = target.paths if len(target.paths) == 1 else ()
         for path in (ROOT, *alone):
             if (label, path) not in self._forwards:
-                forward = _Forward((label, path), known.modules[path], self._log.asked_calls)
+                forward = _Forward((label, path), known.modules[path], self._asked)
                 self._forwards[label, path] = forward
 
     def _wants(self, place: Where, op: str, inside_torch_nn: bool) -> bool:
@@ -211,10 +217,13 @@ class Calls:
         return Arguments(taken, plain)
 
     def _record(self, place: Where, op: str, output: object, taken: Arguments | None) -> None:
-        if in_backward() or is_traced():
-            self._log.asked_calls.left_out[place, op] = _REPEATED if in_backward() else _TRACED
+        log = self._log()
+        if log is None:
             return
-        layer = self._layer(*place, op)
+        if in_backward() or is_traced():
+            self._asked.left_out[place, op] = _REPEATED if in_backward() else _TRACED
+            return
+        layer = self._layer(log, *place, op)
         with self._lock:
             call = layer.calls
             layer.calls += 1
@@ -235,7 +244,7 @@ class Calls:
         except Exception as error:  # noqa: BLE001 - never raised through the user's forward
             layer.problem = describe(error)
         else:
-            self._log.add(maps)
+            log.add(maps)
 
     def _options(self, label: str, path: str, op: str) -> CaptureOptions:
         wanted = self._wanted[label]
@@ -243,17 +252,17 @@ class Calls:
         first, *others = asked
         return first.joined(others[0], call_path(path, op)) if others else first
 
-    def _layer(self, label: str, owner: str, op: str) -> Layer:
+    def _layer(self, log: Log, label: str, owner: str, op: str) -> Layer:
         where = (label, call_path(owner, op))
-        if where not in self._log.layers:
+        if where not in log.layers:
             options = self._options(label, owner, op)
-            self._log.layers[where] = Layer(
+            log.layers[where] = Layer(
                 *where,
                 op,
                 self._names,
                 keep=options.keep,
                 inputs=options.inputs,
                 layout=options.layout,
-                training=training_of(self._wanted[label].modules[ROOT]),
+                training=training_of(self._wanted[label].model),
             )
-        return self._log.layers[where]
+        return log.layers[where]

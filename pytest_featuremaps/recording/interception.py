@@ -91,6 +91,7 @@ class FunctionalCalls(TorchFunctionMode):
         return output
 
     def __enter__(self) -> Self:
+        _tidy()
         enter: Callable[[], object] = super().__enter__
         enter()
         self._watching = True
@@ -104,11 +105,22 @@ class FunctionalCalls(TorchFunctionMode):
     ) -> None:
         del kind, error, trace
         self._watching = False
-        # A mode that someone left on stands above this one, and stays.
-        above = []
-        while _len_torch_function_stack() and (mode := _POP()) is not self:
-            above.append(mode)
-        for mode in reversed(above):
+        _tidy()
+
+    @property
+    def watches(self) -> bool:
+        """Whether it is entered; one that is left in another thread stays on the stack of its own.
+
+        It does nothing there, and comes off when calls are watched in that thread again.
+        """
+        return self._watching
+
+
+def _tidy() -> None:
+    """Take the modes that watch no more off this thread's stack; any other one stays."""
+    modes = [_POP() for _ in range(_len_torch_function_stack())]
+    for mode in reversed(modes):
+        if not isinstance(mode, FunctionalCalls) or mode.watches:
             _PUSH(mode)
 
 
