@@ -577,6 +577,47 @@ def test_a_function_called_forward_that_is_given_a_module_is_no_forward(x):
     assert calls.made == [".mul()"]
 
 
+class Helper:
+    @staticmethod
+    def forward(module, x):
+        return x.sin()
+
+
+class Other(nn.Module):
+    def forward(self, x):
+        return x.sin()
+
+
+@pytest.mark.parametrize("helper", [Helper, Other])
+def test_the_forward_of_another_class_that_is_given_a_module_is_no_forward_of_it(helper, x):
+    child = module(double_forward)
+    model = module(lambda self, x: helper.forward(self.child, x), child=child)
+    assert calls_of(model, x) == [".sin()"]
+    type(child).forward = helper.forward  # now it is its own
+    assert calls_of(model, x) == ["child.sin()"]
+
+
+def unnamed(forward):
+    def wrapper(self, *args):
+        return forward(self, *args)
+
+    return wrapper
+
+
+def test_a_forward_that_a_class_inherits_and_decorates_is_its_own(x):
+    class Parent(nn.Module):
+        @unnamed
+        def forward(self, x):
+            return x.sin()
+
+    class Child(Parent):
+        def forward(self, x):
+            return super().forward(x).cos()
+
+    model = module(lambda self, x: self.child.forward(x).exp(), child=Child())
+    assert calls_of(model, x) == ["child.sin()", "child.cos()", ".exp()"]
+
+
 def test_a_function_that_became_a_forward_may_be_called_directly(x):
     def forward(self, x):
         return x.sin()

@@ -226,16 +226,21 @@ def _called_directly(forward: FrameType) -> nn.Module | None:
 
 
 def _is_own(code: CodeType, owner: nn.Module) -> bool:
-    """Tell a method from a function that is called `forward` and is given a module."""
-    home = code.co_qualname.split(".")[-2:-1]
-    return home not in ([], ["<locals>"]) or code is _code(owner.forward)
+    """Tell a module's own forward from a function that is called so and is given the module."""
+    # What a decorator wraps is in none of its classes, but named after one.
+    home = code.co_qualname.rpartition(".")[0]
+    return code is _code(owner.forward) or any(
+        one.__qualname__ == home or code is _code(vars(one).get("forward"))
+        for one in type(owner).__mro__
+    )
 
 
 def _code(function: object) -> CodeType | None:
     """Return the code that calling a function starts with; None where it is not Python's."""
     while isinstance(function, functools.partial):
         function = function.func
-    code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
+    call = getattr(type(function), "__call__", None)  # noqa: B004 - its code is asked for
+    code = getattr(function, "__code__", None) or getattr(call, "__code__", None)
     return code if isinstance(code, CodeType) else None
 
 
