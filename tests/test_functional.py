@@ -424,6 +424,24 @@ def test_a_part_that_was_put_in_before_a_second_attach_is_watched_and_let_go(x):
         assert first() is second() is None
 
 
+@pytest.mark.parametrize(
+    ("layout", "op", "axis"), [(None, "relu", 2), ("NCL", "relu", 1), (None, "conv1d", 1)]
+)
+@pytest.mark.parametrize("kept", ["values", "stats"])
+def test_statistics_of_each_channel_are_taken_where_they_are_asked_for(kept, layout, op, axis, x):
+    def forward(self, x):
+        return x.relu() if op == "relu" else functional.conv1d(x, torch.zeros(4, 4, 1))
+
+    options = {"keep": kept, "channels": True, "layout": layout, "inputs": True}
+    model = module(forward)
+    with capture(model, f"{op}()", **options) as maps:
+        output = model(x)
+    one = maps[f"{op}()"]
+    others = [other for other in range(3) if other != axis]
+    assert one.stats.channels.max.tolist() == output.amax(others).tolist()
+    assert one.inputs[0].stats.channels.max.tolist() == x.amax(others).tolist()
+
+
 def test_a_module_of_another_model_is_let_pass(x):
     other = module(lambda self, x: self.known(x.exp()), known=(known := module(double_forward)))
     model = module(lambda self, x: other(x).sin(), known=known)

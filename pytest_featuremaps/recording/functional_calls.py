@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import torch
 from torch import nn
 
+from pytest_featuremaps.layouts.layouts import channel_axis
 from pytest_featuremaps.maps.asked_calls import AskedCalls
 from pytest_featuremaps.maps.feature_map import FeatureMap
 from pytest_featuremaps.maps.keeping import Kept, keep
@@ -208,7 +210,7 @@ class Calls:
         try:
             given = arguments(func, args, kwargs, _PARAMETERS.get(op, ()))
             taken = {
-                name: {leaf: keep(one, options.keep, sketched=True) for leaf, one in tensors(value)}
+                name: {leaf: _kept(one, options, op) for leaf, one in tensors(value)}
                 for name, value in given.items()
             }
         except Exception as error:  # noqa: BLE001 - never raised through the user's forward
@@ -235,7 +237,7 @@ class Calls:
             maps = [
                 FeatureMap(
                     Place(layer, call, leaf, siblings=len(leaves)),
-                    keep(tensor, layer.keep, sketched=True),
+                    _kept(tensor, layer, op),
                     inputs,
                     settings,
                 )
@@ -262,7 +264,13 @@ class Calls:
                 self._names,
                 keep=options.keep,
                 inputs=options.inputs,
+                channels=options.channels,
                 layout=options.layout,
                 training=training_of(self._wanted[label].model),
             )
         return log.layers[where]
+
+
+def _kept(tensor: torch.Tensor, asked: CaptureOptions | Layer, op: str) -> Kept:
+    axis = channel_axis(asked.layout, (op,), tensor.dim()) if asked.channels else None
+    return keep(tensor, asked.keep, axis=axis, sketched=True)
