@@ -332,6 +332,26 @@ def test_the_richest_of_two_wishes_for_a_call_is_kept():
             assert maps["add()"].has_inputs
 
 
+@pytest.mark.parametrize("second", ["add()", "**.add()"])
+@pytest.mark.parametrize("first", ["add()", "**.add()"])
+def test_two_wishes_for_a_call_that_exclude_each_other_are_refused_before_the_forward(
+    first, second
+):
+    class Adds(nn.Module):
+        def forward(self, x):
+            return x + 1
+
+    with capture(model := Adds(), first, keep="stats", layout="NC") as maps:
+        model(torch.ones(2, 3))
+        with pytest.raises(CaptureError) as caught:
+            maps.attach(model, second, layout="CN")
+        assert str(caught.value) == ("'add()' is captured with layout='NC' and with layout='CN'.")
+        maps.attach(model, second, inputs=True)
+        model(torch.ones(2, 3))
+    assert [one.has_inputs for one in maps.values()] == [False, True]
+    assert maps["add()#1"].tensor.shape == (2, 3)
+
+
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 def test_inputs_that_cannot_be_kept_leave_the_value():
     class Nests(nn.Module):

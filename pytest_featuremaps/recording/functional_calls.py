@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -38,6 +38,7 @@ _PARAMETERS = {
     )
 }
 _PLAIN = (bool, int, float, str, type(None))
+_HEARD = ("keep", "inputs", "channels", "layout")  # of the options; gradients are not recorded
 _REPEATED = "only during backward(), where checkpointing repeats a forward"
 _TRACED = "only while the model was traced or exported"
 
@@ -49,14 +50,14 @@ class _Wanted:
     Attributes:
         model: the model.
         modules: its modules by identity, which tells who calls as long as they are alive.
-        exact: owner and op of the calls that were named exactly.
-        matched: those that a pattern matched, where torch.nn's own layers do not count.
+        calls: how much is recorded of each call, by the module that makes it, and the op.
+        exact: those that were named exactly, and so count within torch.nn's own layers as well.
     """
 
     model: nn.Module
     modules: dict[int, nn.Module] = field(default_factory=dict)
-    exact: dict[tuple[str, str], CaptureOptions] = field(default_factory=dict)
-    matched: dict[tuple[str, str], CaptureOptions] = field(default_factory=dict)
+    calls: dict[tuple[str, str], CaptureOptions] = field(default_factory=dict)
+    exact: set[tuple[str, str]] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -120,10 +121,11 @@ class Calls:
         if not target.op:
             return
         wanted = self._wanted.setdefault(label, _Wanted(known.modules[ROOT]))
-        calls = wanted.exact if target.exact else wanted.matched
-        for call in [(path, target.op) for path in target.paths]:
-            before = calls.get(call)
-            calls[call] = options.joined(before, call_path(*call)) if before else options
+        calls = [(path, target.op) for path in target.paths]
+        # All of them or none: joining may refuse.
+        wanted.calls |= {call: _joined(options, wanted.calls.get(call), call) for call in calls}
+        wanted.exact |= set(calls) if target.exact else set()
+        self._renew(label, wanted, calls)
         for path, module in known.modules.items():
             wanted.modules[id(module)] = module
             places = self._places.get(id(module), ())
@@ -188,12 +190,21 @@ class Calls:
                 forward = _Forward((label, path), known.modules[path], self._asked)
                 self._forwards[label, path] = forward
 
+    def _renew(self, label: str, wanted: _Wanted, calls: Iterable[tuple[str, str]]) -> None:
+        """Let calls that were recorded before be recorded as is asked for now."""
+        log = self._log()
+        for call in calls:
+            layer = log and log.layers.get((label, call_path(*call)))
+            if layer:
+                for name in _HEARD:
+                    setattr(layer, name, getattr(wanted.calls[call], name))
+
     def _wants(self, place: Where, op: str, inside_torch_nn: bool) -> bool:
         label, path = place
         wanted = self._wanted.get(label)
-        return wanted is not None and (
-            (path, op) in wanted.exact or ((path, op) in wanted.matched and not inside_torch_nn)
-        )
+        if wanted is None or (path, op) not in wanted.calls:
+            return False
+        return not inside_torch_nn or (path, op) in wanted.exact
 
     def _take(
         self,
@@ -204,7 +215,8 @@ class Calls:
         kwargs: Mapping[str, object],
     ) -> Arguments | None:
         """Keep what a call is made with, before it can change it; None unless that is wanted."""
-        options = self._options(*place, op)
+        label, path = place
+        options = self._wanted[label].calls[path, op]
         if not options.inputs or in_backward() or is_traced():
             return None
         try:
@@ -248,27 +260,20 @@ class Calls:
         else:
             log.add(maps)
 
-    def _options(self, label: str, path: str, op: str) -> CaptureOptions:
-        wanted = self._wanted[label]
-        asked = [calls[path, op] for calls in (wanted.exact, wanted.matched) if (path, op) in calls]
-        first, *others = asked
-        return first.joined(others[0], call_path(path, op)) if others else first
-
     def _layer(self, log: Log, label: str, owner: str, op: str) -> Layer:
         where = (label, call_path(owner, op))
         if where not in log.layers:
-            options = self._options(label, owner, op)
-            log.layers[where] = Layer(
-                *where,
-                op,
-                self._names,
-                keep=options.keep,
-                inputs=options.inputs,
-                channels=options.channels,
-                layout=options.layout,
-                training=training_of(self._wanted[label].model),
-            )
+            wanted = self._wanted[label]
+            heard = {name: getattr(wanted.calls[owner, op], name) for name in _HEARD}
+            training = training_of(wanted.model)
+            log.layers[where] = Layer(*where, op, self._names, training=training, **heard)
         return log.layers[where]
+
+
+def _joined(
+    options: CaptureOptions, before: CaptureOptions | None, call: tuple[str, str]
+) -> CaptureOptions:
+    return options.joined(before, call_path(*call)) if before else options
 
 
 def _kept(tensor: torch.Tensor, asked: CaptureOptions | Layer, op: str) -> Kept:
