@@ -24,6 +24,7 @@ from pytest_featuremaps.names.targets import Resolved
 from pytest_featuremaps.recording.hooks import Hook, describe, in_backward, is_traced
 from pytest_featuremaps.recording.interception import FunctionalCalls
 from pytest_featuremaps.recording.models import training_of
+from pytest_featuremaps.recording.modes import unseen
 from pytest_featuremaps.recording.options import CaptureOptions
 
 # Functions of torch without a signature, and the names of what they take by position.
@@ -219,12 +220,9 @@ class Calls:
         options = self._wanted[label].calls[path, op]
         if not options.inputs or in_backward() or is_traced():
             return None
+        given = arguments(func, args, kwargs, _PARAMETERS.get(op, ()))
         try:
-            given = arguments(func, args, kwargs, _PARAMETERS.get(op, ()))
-            taken = {
-                name: {leaf: _kept(one, options, op) for leaf, one in tensors(value)}
-                for name, value in given.items()
-            }
+            taken = unseen(_kept_inputs, given, options, op)
         except Exception as error:  # noqa: BLE001 - never raised through the user's forward
             return Arguments({}, {}, describe(error))
         plain = {name: value for name, value in given.items() if isinstance(value, _PLAIN)}
@@ -245,15 +243,10 @@ class Calls:
         layer.problem = taken.problem if taken else layer.problem
         inputs, settings = (taken.inputs, taken.settings) if taken else (None, {})
         try:
-            leaves = tensors(output)
+            kept = unseen(_kept_output, output, layer, op)
             maps = [
-                FeatureMap(
-                    Place(layer, call, leaf, siblings=len(leaves)),
-                    _kept(tensor, layer, op),
-                    inputs,
-                    settings,
-                )
-                for leaf, tensor in leaves
+                FeatureMap(Place(layer, call, leaf, len(kept)), one, inputs, settings)
+                for leaf, one in kept
             ]
         except Exception as error:  # noqa: BLE001 - never raised through the user's forward
             layer.problem = describe(error)
@@ -274,6 +267,19 @@ def _joined(
     options: CaptureOptions, before: CaptureOptions | None, call: tuple[str, str]
 ) -> CaptureOptions:
     return options.joined(before, call_path(*call)) if before else options
+
+
+def _kept_inputs(
+    given: Mapping[str, object], asked: CaptureOptions, op: str
+) -> Mapping[str, Mapping[Leaf, Kept]]:
+    return {
+        name: {leaf: _kept(one, asked, op) for leaf, one in tensors(value)}
+        for name, value in given.items()
+    }
+
+
+def _kept_output(output: object, asked: Layer, op: str) -> list[tuple[Leaf, Kept]]:
+    return [(leaf, _kept(one, asked, op)) for leaf, one in tensors(output)]
 
 
 def _kept(tensor: torch.Tensor, asked: CaptureOptions | Layer, op: str) -> Kept:

@@ -11,13 +11,10 @@ from typing import Any, Self
 
 import torch
 from torch import nn
-from torch._C import _len_torch_function_stack
-from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
+from torch.overrides import TorchFunctionMode
 
 from pytest_featuremaps.names.keys import Where
-
-_POP: Callable[[], TorchFunctionMode] = _pop_mode
-_PUSH: Callable[[TorchFunctionMode], None] = _push_mode
+from pytest_featuremaps.recording.modes import put_on, taken_off
 
 
 class FunctionalCalls(TorchFunctionMode):
@@ -118,10 +115,8 @@ class FunctionalCalls(TorchFunctionMode):
 
 def _tidy() -> None:
     """Take the modes that watch no more off this thread's stack; any other one stays."""
-    modes = [_POP() for _ in range(_len_torch_function_stack())]
-    for mode in reversed(modes):
-        if not isinstance(mode, FunctionalCalls) or mode.watches:
-            _PUSH(mode)
+    modes = taken_off()
+    put_on([mode for mode in modes if not isinstance(mode, FunctionalCalls) or mode.watches])
 
 
 def op_name(func: Callable[..., Any], kwargs: Mapping[str, Any] | None = None) -> str:
