@@ -361,7 +361,9 @@ def test_inputs_that_cannot_be_kept_leave_the_value():
     with capture(model := Nests(), "to_padded_tensor()", inputs=True) as maps:
         model(torch.ones(2, 3))
     assert maps["to_padded_tensor()"].shape == (2, 2, 3)
-    assert "samples differ in size" in maps.summary()
+    assert maps.summary().splitlines()[-1].startswith("inputs not recorded: to_padded_tensor() (")
+    with pytest.raises(CaptureError, match=r"could not be recorded: Unsupported.* differ in size"):
+        _ = maps["to_padded_tensor()"].inputs
 
 
 def test_ambiguity_of_calls_is_told_as_ever():

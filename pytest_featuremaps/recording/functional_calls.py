@@ -14,7 +14,7 @@ from torch import nn
 from pytest_featuremaps.layouts.layouts import channel_axis
 from pytest_featuremaps.maps.asked_calls import AskedCalls
 from pytest_featuremaps.maps.feature_map import FeatureMap
-from pytest_featuremaps.maps.keeping import Kept, keep
+from pytest_featuremaps.maps.keeping import Kept, Unkept, keep
 from pytest_featuremaps.maps.log import Log
 from pytest_featuremaps.names.calls import call_path
 from pytest_featuremaps.names.keys import Layer, Place, Where
@@ -66,14 +66,12 @@ class Arguments:
     """What a functional call was made with.
 
     Attributes:
-        inputs: the tensors, by parameter.
+        inputs: the tensors, by parameter; or why they could not be kept.
         settings: numbers, words and flags, by parameter.
-        problem: why the tensors could not be kept; empty when they were.
     """
 
-    inputs: Mapping[str, Mapping[Leaf, Kept]]
+    inputs: Mapping[str, Mapping[Leaf, Kept]] | Unkept
     settings: Mapping[str, object]
-    problem: str = ""
 
 
 class _Forward(Hook):
@@ -224,7 +222,7 @@ class Calls:
         try:
             taken = unseen(_kept_inputs, given, options, op)
         except Exception as error:  # noqa: BLE001 - never raised through the user's forward
-            return Arguments({}, {}, describe(error))
+            return Arguments(Unkept(describe(error)), {})
         plain = {name: value for name, value in given.items() if isinstance(value, _PLAIN)}
         return Arguments(taken, plain)
 
@@ -240,7 +238,6 @@ class Calls:
             call = layer.calls
             layer.calls += 1
         layer.ran = True
-        layer.problem = taken.problem if taken else layer.problem
         inputs, settings = (taken.inputs, taken.settings) if taken else (None, {})
         try:
             kept = unseen(_kept_output, output, layer, op)
