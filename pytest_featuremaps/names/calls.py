@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import inspect
+from collections.abc import Iterable, Iterator
+from types import CodeType
+
+import torch
+from torch import nn
 
 from pytest_featuremaps.names.paths import ROOT
 
@@ -41,3 +46,35 @@ def near_ops(op: str, seen: Iterable[str]) -> list[str]:
 
 def _holds(name: str, word: str) -> bool:
     return len(word) > 2 and word in name
+
+
+def without_import(owner: str) -> str:
+    """Return an owner without what a function is imported from: `block` for `block.F`."""
+    segments = owner.split(".")
+    while segments and segments[-1] in _IMPORTS:
+        segments.pop()
+    return ".".join(segments) or ROOT
+
+
+def calls(module: nn.Module, op: str) -> bool:
+    """Tell whether a module's forward seems to call a function of torch, by its name."""
+    plain = op.removesuffix("_")
+    known = any(
+        callable(getattr(home, plain, None)) for home in (torch, nn.functional, torch.Tensor)
+    )
+    if not known or plain in _OPERATORS:  # these leave no name in the code
+        return known
+    forward = inspect.unwrap(module.forward)
+    return not {op, plain}.isdisjoint(_names(getattr(forward, "__code__", None)))
+
+
+def _names(code: object) -> Iterator[str]:
+    """Yield the names of what a function takes from elsewhere, or from an object."""
+    if isinstance(code, CodeType):
+        yield from code.co_names
+        for part in code.co_consts:
+            yield from _names(part)
+
+
+_IMPORTS = frozenset({"F", "Tensor", "functional", "nn", "torch"})
+_OPERATORS = frozenset({"add", "sub", "mul", "div", "matmul", "pow"})

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from pytest_featuremaps.errors import CaptureError
-from pytest_featuremaps.names.calls import parted
+from pytest_featuremaps.names.calls import call_path, calls, parted, without_import
+from pytest_featuremaps.names.keys import without_place
 from pytest_featuremaps.names.paths import ROOT, Survey
 from pytest_featuremaps.wording import listed, plain
 
@@ -97,7 +98,7 @@ class _Names:
         text = _spell(target, where, implied=implied)
         asked = f"capture({text})"
         owner, op = _functional(target, asked)
-        found = self._find(owner, asked, owning=bool(op))
+        found = self._find(owner, asked, op)
         exact = isinstance(owner, str) and self.paths.find(owner) in found
         if exact:
             offered = list(found)
@@ -120,12 +121,18 @@ class _Names:
                 "torch.jit.trace."
             )
 
-    def _find(self, target: Target, asked: str, *, owning: bool) -> set[str]:
+    def _find(self, target: Target, asked: str, op: str) -> set[str]:
         if isinstance(target, re.Pattern):
             return {path for path in self.modules if path != ROOT and target.fullmatch(path)}
         known = self.paths.find(target)
         if known is not None:
             return {known}
+        if op and (short := without_import(target)) != target and self._owners(short):
+            raise CaptureError(
+                f"{asked}: a functional call is named by the module that makes it and the "
+                f"function, not by where that is imported from.\n"
+                f"Did you mean {call_path(short, op)!r}?"
+            )
         if "*" not in target:
             raise CaptureError(self._no_such_module(asked, target))
         if any("**" in segment and segment != "**" for segment in target.split(".")):
@@ -133,15 +140,22 @@ class _Names:
                 f"{asked}: `**` stands for whole segments of a path, so it stands alone between "
                 "dots.\nWrite `*` inside a segment, such as 'layer*.conv1'."
             )
-        return self.paths.match_owners(target) if owning else self.paths.match(target)
+        return self.paths.match_owners(target) if op else self.paths.match(target)
+
+    def _owners(self, target: str) -> set[str]:
+        """Return the modules that a path or a pattern means as those that make a call."""
+        known = self.paths.find(target)
+        return self.paths.match_owners(target) if known is None else {known}
 
     def _no_such_module(self, asked: str, path: str) -> str:
-        base = re.split(r"[#\[]", path, maxsplit=1)[0]
-        if base != path and self.paths.find(base or ROOT) is not None:
+        base = without_place(path) or ROOT
+        call = parted(base)
+        if base != path and self.paths.find(call[0] if call else base) is not None:
+            what = "functional call" if call else "module"
             return (
                 f"{asked}: {path!r} is a key of feature_maps, not a target.\n"
-                f'Capture the module, capture("{base or ROOT}"), and choose the call or the '
-                f'output where you read it: feature_maps["{path}"].'
+                f'Capture the {what}, capture("{base}"), and choose the call or the output where '
+                f'you read it: feature_maps["{path}"].'
             )
         parts = [part.strip() for part in path.split(",")]
         if len(parts) > 1 and all(self.paths.find(part) is not None for part in parts if part):
@@ -155,7 +169,7 @@ class _Names:
                 "A capture records what a module returns."
             )
         lines = [f"{asked}: {owner} has no module {missing!r}.", self._level(parent)]
-        return "\n".join(lines + self._suggestions(path))
+        return "\n".join(lines + self._functional_call(path) + self._suggestions(path))
 
     def _deepest(self, path: str) -> tuple[str, str]:
         """Return the longest part of a path that exists, and the name it lacks."""
@@ -170,6 +184,14 @@ class _Names:
     def _level(self, parent: str) -> str:
         subject = "It" if parent == ROOT else repr(parent)
         return f"{subject} has: {_short(self.paths.children[parent])}."
+
+    def _functional_call(self, path: str) -> list[str]:
+        """Say how a functional call is written, where a path names one as if it were a module."""
+        owner, _, op = path.rpartition(".")
+        owners = self._owners(owner or ROOT) if op.isidentifier() else ()
+        if any(calls(self.modules[one], op) for one in owners):
+            return [f'If the functional call is meant, write "{path}()".']
+        return []
 
     def _suggestions(self, path: str) -> list[str]:
         if self._deepest(path)[1].lstrip("-").isdecimal():
@@ -197,7 +219,8 @@ class _Names:
             f"{asked}: the pattern matches no module of {self.title}.",
             self._level(self._deepest(written)[0]),
         ]
-        return "\n".join(lines + self._suggestions(written))
+        call = self._functional_call(written) if written is target else []
+        return "\n".join(lines + call + self._suggestions(written))
 
     def _type(self, path: str) -> str:
         return type(self.modules[path]).__name__
