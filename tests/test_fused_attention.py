@@ -344,10 +344,11 @@ def test_two_wishes_for_a_call_that_exclude_each_other_are_refused_before_the_fo
     with capture(model := Adds(), first, keep="stats", layout="NC") as maps:
         model(torch.ones(2, 3))
         with pytest.raises(CaptureError) as caught:
-            maps.attach(model, second, layout="CN")
+            maps.attach(model, ".", second, layout="CN")
         assert str(caught.value) == ("'add()' is captured with layout='NC' and with layout='CN'.")
         maps.attach(model, second, inputs=True)
         model(torch.ones(2, 3))
+    assert list(maps) == ["add()#0", "add()#1"]
     assert [one.has_inputs for one in maps.values()] == [False, True]
     assert maps["add()#1"].tensor.shape == (2, 3)
 

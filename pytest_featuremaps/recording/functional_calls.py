@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -115,13 +115,22 @@ class Calls:
         self._forwards: dict[Where, _Forward] = {}
         self._lock = threading.Lock()
 
+    def check(self, label: str, targets: Sequence[Resolved], options: CaptureOptions) -> None:
+        """Refuse options that do not go with those that calls were asked for with before.
+
+        Raises:
+            CaptureError: two layouts are declared.
+        """
+        before = self._wanted[label].calls if label in self._wanted else {}
+        for call in [(path, one.op) for one in targets for path in one.paths if before]:
+            _joined(options, before.get(call), call)
+
     def want(self, label: str, known: Survey, target: Resolved, options: CaptureOptions) -> None:
         """Record a functional call of a model from now on; nothing for a target of modules."""
         if not target.op:
             return
         wanted = self._wanted.setdefault(label, _Wanted(known.modules[ROOT]))
         calls = [(path, target.op) for path in target.paths]
-        # All of them or none: joining may refuse.
         wanted.calls |= {call: _joined(options, wanted.calls.get(call), call) for call in calls}
         wanted.exact |= set(calls) if target.exact else set()
         self._renew(label, wanted, calls)

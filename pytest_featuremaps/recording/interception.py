@@ -78,13 +78,13 @@ class FunctionalCalls(TorchFunctionMode):
         # torch takes the mode away meanwhile: none of what follows is seen here.
         inside = _is_from_torch_nn(module)
         wanted = [place for place in places if self._wants(place, op, inside)]
-        taken = [self._take(place, op, func, args, named) for place in wanted]
+        taken = {place: self._take(place, op, func, args, named) for place in wanted}
         output = func(*args, **named)
         if _holds_tensor(output):
             for place in places:
                 self.seen[place].add(op)
-        for place, arguments in zip(wanted, taken, strict=True):
-            self._record(place, op, output, arguments)
+        for place in wanted:
+            self._record(place, op, output, taken[place])
         return output
 
     def __enter__(self) -> Self:

@@ -120,6 +120,7 @@ class Recording(FeatureMaps):
         options.check()
         known = survey(model)
         resolved = resolve(known, targets, where)
+        self._calls.check(label, resolved, options)
         self._watch.register(label, known, resolved, options)
         self._note_observer_effects(known, resolved)
         self._log.paths[label] = known.paths
