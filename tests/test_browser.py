@@ -21,6 +21,11 @@ from pytest_featuremaps.review.records import Map
 EVIL = "<img src=x onerror='alert(1)'>"
 STEM = "tests/test_net.py::test_stem"
 LAYERS = ("stem", "gone", "relu", "head", "fresh")
+# The layers that follow the stem in one test, and its picture in another.
+OF_ONE_CAUSE = {
+    *(("tests/test_net.py::test_layers", key) for key in ("stem", "relu", "head")),
+    (STEM, "stem"),
+}
 
 
 @pytest.fixture
@@ -61,6 +66,16 @@ def drawn(page, test, key):
     return found
 
 
+def opened(browser, project, tmp_path):
+    """Return the page of a project's results."""
+    path = tmp_path / "page.html"
+    path.write_bytes(render(folder.read(project.output)))
+    page = Page(browser, path, tmp_path)
+    page.ask("sessionStorage.clear()")
+    page.open(path)
+    return page
+
+
 def decisions(page):
     """Return what is decided, by test and key."""
     told = page.ask(
@@ -96,19 +111,24 @@ def test_tests_and_layers_in_order(page):
     ]
     folds = section.find_elements("css selector", "summary")
     assert [one.text for one in folds] == [
-        "4 that followed",
+        "2 with another cause",
+        "2 that followed",
         "1 map within tolerance",
         "The whole story in words",
     ]
-    folds[0].click()
-    heads = section.find_elements("css selector", "h3")
-    assert [one.text.split("\n") for one in heads if one.text] == [
+
+    def heads():
+        found = section.find_elements("css selector", "h3")
+        return [one.text.split("\n") for one in found if one.text]
+
+    in_sight = [
         ["stem", "changed", "changed first"],
         ["gone", "missing"],
-        ["relu", "changed"],
-        ["head", "changed"],
         ["fresh", "new"],
     ]
+    assert heads() == in_sight
+    folds[1].click()
+    assert heads() == [*in_sight, ["relu", "changed"], ["head", "changed"]]
 
 
 def test_filters_and_search(page):
@@ -172,9 +192,7 @@ def a_picture_each(project):
 def test_of_a_thousand_maps_only_those_in_sight_are_drawn(browser, tmp_path, leave):
     project = Project(tmp_path)
     leave(project)
-    path = tmp_path / "page.html"
-    path.write_bytes(render(folder.read(project.output)))
-    page = Page(browser, path, tmp_path)
+    page = opened(browser, project, tmp_path)
     assert len(page.all(".map")) == 1000
     assert page.ask("return document.querySelectorAll('*').length") < 30_000
     page.ask("for (const one of document.querySelectorAll('.fold')) one.open = true")
@@ -467,10 +485,72 @@ def test_all_of_a_test_and_all_of_a_cause(page):
     card(page, "tests/test_net.py::test_layers", "stem")
     page.press("t")
     assert decisions(page) == dict.fromkeys(layers, "accept")
+    page.press("T", "c")
+    assert decisions(page) == {
+        **dict.fromkeys(layers, "reject"),
+        **dict.fromkeys(OF_ONE_CAUSE, "accept"),
+    }
     page.press("C")
     assert decisions(page) == dict.fromkeys({*layers, (STEM, "stem")}, "reject")
-    page.press("T", "c")
-    assert decisions(page) == dict.fromkeys({*layers, (STEM, "stem")}, "accept")
+
+
+def test_what_has_another_cause_is_not_decided_with_the_rest(browser, tmp_path):
+    project = Project(tmp_path)
+    kinds = {
+        "bias": "changed",
+        "size": "reshaped",
+        "half": "retyped",
+        "new": "added",
+        "old": "removed",
+    }
+    keys = {"stem": "changed", "relu": "changed", **kinds, "pool": "changed"}
+    why = {"stem": "its weights changed", "bias": "its weights changed"}
+    maps = [Map(key, kind, kind, key, key, why=why.get(key, "")) for key, kind in keys.items()]
+    broken = ({"quantity": "nan_count", "observed": 7, "allowed": 0},)
+    nan = Map(
+        "nan", "changed", "NaN", "nan", "nan",
+        before={"nan_count": 0}, after={"nan_count": 7}, violations=broken,
+    )  # fmt: skip
+    project.leave(maps=(*maps, nan))
+    page = opened(browser, project, tmp_path)
+    found = card(page, TEST, "stem")
+    page.click("Accept all 3 maps of this cause", found)
+    followed = {"stem", "relu", "pool"}
+    assert decisions(page) == {(TEST, key): "accept" for key in followed}
+    assert page.texts("summary")[:2] == ["6 with another cause", "2 that followed"]
+    apart = page.one("details.apart")
+    shown = [one.text for one in apart.find_elements("css selector", ".key")]
+    assert shown == ["bias", "size", "half", "new", "old", "nan"]
+    page.click("6 with another cause", found)
+    assert page.ask("return document.activeElement.card.key") == "bias"
+    page.press("c")
+    assert set(decisions(page)) == {(TEST, key) for key in (*followed, "bias")}
+
+
+def test_a_new_layer_and_those_that_followed_it(browser, tmp_path):
+    project = Project(tmp_path)
+    kinds = {"fresh": "added", "more": "added", "relu": "changed", "pool": "changed"}
+    project.leave(maps=tuple(Map(key, kind, kind, key, key) for key, kind in kinds.items()), why="")
+    page = opened(browser, project, tmp_path)
+    page.click("Accept all 2 maps of this cause", card(page, TEST, "fresh"))
+    assert decisions(page) == {(TEST, "relu"): "accept", (TEST, "pool"): "accept"}
+
+
+def test_what_changed_apart_for_one_reason_is_decided_at_once(browser, tmp_path):
+    project = Project(tmp_path)
+    maps = [Map("stem", "changed", "moved", "stem", "stem")]
+    for count in range(20):
+        why = "its weights changed" if count % 2 else ""
+        kind = "changed" if count % 2 else "reshaped"
+        maps.append(Map(f"layers.{count}", kind, "moved", "x", "x", why=why))
+    project.leave(maps=tuple(maps), why="same weights and same input: its code changed")
+    page = opened(browser, project, tmp_path)
+    apart = page.one("details.apart")
+    assert not apart.get_property("open")  # so many are folded, too
+    apart.find_element("css selector", "summary").click()
+    page.click("Accept all 10 maps (its weights changed)", apart)
+    assert decisions(page) == {(TEST, f"layers.{count}"): "accept" for count in range(1, 20, 2)}
+    assert "Accept all 10 maps (another shape)" in apart.text
 
 
 def test_what_is_out_of_sight_is_not_decided(page):
@@ -490,9 +570,7 @@ def test_both_sides_of_a_new_name_are_decided_together(browser, tmp_path):
         Map("stem", "added", "was conv1", None, "stem", partner="conv1"),
     )
     project.leave(maps=maps)
-    path = tmp_path / "page.html"
-    path.write_bytes(render(folder.read(project.output)))
-    page = Page(browser, path, tmp_path)
+    page = opened(browser, project, tmp_path)
     card(page, TEST, "stem")
     page.press("r")
     assert decisions(page) == {(TEST, "conv1"): "reject", (TEST, "stem"): "reject"}
@@ -504,8 +582,8 @@ def test_buttons_do_the_same(page):
     assert decisions(page) == {(STEM, "stem"): "reject"}
     page.click("Reject", found)
     assert decisions(page) == {}
-    page.click("Accept all 6 maps of this cause, in 2 tests", found)
-    assert len(decisions(page)) == 6
+    page.click("Accept all 4 maps of this cause, in 2 tests", found)
+    assert decisions(page) == dict.fromkeys(OF_ONE_CAUSE, "accept")
     (section,) = [one for one in page.all("section.test") if "test_layers" in one.text]
     page.click("Reject all", section)
     assert sorted(decisions(page).values()) == ["accept"] + ["reject"] * 5
@@ -553,8 +631,10 @@ def test_the_list_of_keys(page):
 
 
 def test_downloaded_decisions_are_carried_out(page, project, tmp_path):
-    card(page, "tests/test_net.py::test_layers", "stem")
+    card(page, STEM, "stem")
     page.press("c")
+    card(page, "tests/test_net.py::test_layers", "stem")
+    page.press("t")
     for test in ("marks", "new", "wider"):
         card(page, f"tests/test_net.py::test_{test}", "fresh" if test == "new" else ".")
         page.press("t")
@@ -627,9 +707,7 @@ def test_the_command_is_copied(page):
 def test_what_was_compared_with_a_revision_cannot_be_accepted(browser, tmp_path):
     project = Project(tmp_path)
     project.leave(revision="main (1a2b3c4)")
-    path = tmp_path / "page.html"
-    path.write_bytes(render(folder.read(project.output)))
-    page = Page(browser, path, tmp_path)
+    page = opened(browser, project, tmp_path)
     found = card(page, TEST, "conv1")
     page.press("a", "t", "c")
     assert decisions(page) == {}

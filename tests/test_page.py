@@ -126,6 +126,7 @@ def test_the_report_of_a_green_run(write, pytester):
     pytester.runpytest("--featuremaps-report=page.html").assert_outcomes(passed=1)
     assert json.loads(Elements(path.read_text()).texts["script"][0]) == {
         "results": [],
+        "causes": [],
         "unused": [],
     }
     assert TEST not in path.read_text()

@@ -56,6 +56,7 @@ function collect() {
 }
 
 function finish(card, group) {
+  card.group = [...group.values()];
   const leading = card.parts.find(({ map }) => map.pending) || card.parts[0];
   const told = [...group.values()].find((one) => one.parts.some(({ result }) => result.kind === "table"));
   const source = told ? told.parts[0].result : leading.result;
@@ -66,9 +67,10 @@ function finish(card, group) {
   card.map = leading.map;
   card.first = card.key === source.first;
   card.why = source.why;
-  // Layers of the same name in other models have causes of their own.
-  const cause = source.maps.find((map) => map.key === source.first);
-  card.cause = JSON.stringify([source.first ?? card.key, source.why, cause?.module]);
+  const numbered = card.pending.find(({ result }) => result.kind === "table") || leading;
+  card.cause = numbered.map.cause;
+  // What changed for another reason than the first: this is said of it, and it is decided apart.
+  card.apart = told && !card.first ? report.causes[card.cause] : "";
   card.picture = card.parts.find(({ result }) => result.kind === "picture");
   card.decision = "";
   card.zoom = 0;
@@ -176,14 +178,24 @@ function makeCard(card) {
 
 function causeOf(card) {
   if (!card.first) return [];
-  const alike = cards.filter((one) => one.cause === card.cause && one.asked.length);
-  const tests = new Set(alike.map((one) => one.test)).size;
   const lines = card.why ? [el("p", { className: "why", textContent: `Why: ${card.why}.` })] : [];
-  if (alike.length < 2) return lines;
-  const text = `all ${several(alike.length, "map")} of this cause, in ${several(tests, "test")}`;
-  lines.push(el("p", { className: "bulk" },
-    button(`Accept ${text}`, () => decide(alike, "accept")), button("Reject them", () => decide(alike, "reject"), { aria: { label: `Reject them: ${text}` } })));
+  const others = card.group.filter((one) => one.apart);
+  // After a new or a missing layer it is those that followed which have a cause in common.
+  const group = [card, card.group.find((one) => one.pending.length && one !== card && !one.apart)].filter(Boolean)
+    .map(({ cause }) => cards.filter((one) => one.cause === cause && one.asked.length)).find((alike) => alike.length > 1);
+  if (group) lines.push(bulk(group, "of this cause"));
+  if (!others.length) return lines;
+  const to = button(`${others.length} with another cause`, () => { unfold(others[0]); goTo(others[0]); }, { className: "others" });
+  if (group) lines.at(-1).append(to);
+  else lines.push(el("p", { className: "bulk" }, to));
   return lines;
+}
+
+function bulk(group, words) {
+  const tests = new Set(group.map((one) => one.test)).size;
+  const text = `all ${several(group.length, "map")} ${words}${tests > 1 ? `, in ${several(tests, "test")}` : ""}`;
+  return el("p", { className: "bulk" }, button(`Accept ${text}`, () => decide(group, "accept")),
+    button("Reject them", () => decide(group, "reject"), { aria: { label: `Reject them: ${text}` } }));
 }
 
 function choicesOf(card) {

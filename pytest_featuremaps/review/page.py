@@ -6,13 +6,14 @@ import base64
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pytest_featuremaps.review.folder import Result
-from pytest_featuremaps.review.records import File, Map, Record
+from pytest_featuremaps.review.grouping import causes
+from pytest_featuremaps.review.records import File, Record
 
 _SCRIPTS = ("picture.js", "cards.js", "viewer.js", "start.js")
 
@@ -28,7 +29,11 @@ def render(results: Iterable[Result], unused: Sequence[str] = ()) -> bytes:
         OSError: a picture of a result cannot be read.
     """
     pictures: list[str] = []
-    described = [_describe(result, pictures) for result in results]
+    results = list(results)
+    known = causes([result.record for result in results])
+    numbers = {cause: number for number, cause in enumerate(dict.fromkeys(known.values()))}
+    place = {key: numbers[cause] for key, cause in known.items()}
+    described = [_describe(result, pictures, place) for result in results]
     style, script = _part("page.css"), "".join(map(_part, _SCRIPTS))
     policy = (
         "default-src 'none'; base-uri 'none'; form-action 'none'; "
@@ -37,7 +42,13 @@ def render(results: Iterable[Result], unused: Sequence[str] = ()) -> bytes:
     parts = {
         "POLICY": policy,
         "STYLE": style,
-        "DATA": _as_json({"results": described, "unused": list(unused)}),
+        "DATA": _as_json(
+            {
+                "results": described,
+                "causes": [cause.words for cause in numbers],
+                "unused": list(unused),
+            }
+        ),
         "PICTURES": "\n".join(pictures),
         "SCRIPT": script,
     }
@@ -45,8 +56,13 @@ def render(results: Iterable[Result], unused: Sequence[str] = ()) -> bytes:
     return "".join(parts.get(piece, piece) for piece in pieces).encode()
 
 
-def _describe(result: Result, pictures: list[str]) -> dict[str, Any]:
-    """Return what the page has to know of a result; its pictures stand apart, by their number."""
+def _describe(
+    result: Result, pictures: list[str], cause_of: Mapping[tuple[str, str], int]
+) -> dict[str, Any]:
+    """Return what the page has to know of a result.
+
+    Its pictures stand apart, as do the causes of what changed: both by their number.
+    """
     record = result.record
     numbers = {}
     for name, file in _pictures(record):
@@ -61,7 +77,10 @@ def _describe(result: Result, pictures: list[str]) -> dict[str, Any]:
         **{name: getattr(record, name) for name in fields},
         "environment": record.environment,
         "pictures": numbers,
-        "maps": [_described(one) for one in record.maps],
+        "maps": [
+            {**asdict(one), "pending": one.pending, "cause": cause_of.get((record.id, one.key))}
+            for one in record.maps
+        ],
     }
 
 
@@ -72,10 +91,6 @@ def _pictures(record: Record) -> Iterator[tuple[str, File]]:
         yield "actual", record.actual
     elif record.kind == "picture":
         yield "actual", record.update
-
-
-def _described(one: Map) -> dict[str, Any]:
-    return {**asdict(one), "pending": one.pending}
 
 
 def _as_json(data: object) -> str:

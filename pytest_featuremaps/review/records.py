@@ -62,6 +62,7 @@ class Map:
         after: the same in the run.
         violations: `quantity`, `observed` and `allowed` of what is beyond tolerance.
         decision: empty while it is pending; then `accepted` or `rejected`.
+        why: what changed in its own layer, in words; empty where nothing is known to.
     """
 
     key: str
@@ -76,6 +77,7 @@ class Map:
     after: Mapping[str, Any] = field(default_factory=dict)
     violations: tuple[Mapping[str, Any], ...] = ()
     decision: str = ""
+    why: str = ""
 
     @property
     def pending(self) -> bool:
@@ -209,6 +211,7 @@ def _map(fields: dict[str, Any]) -> Map:
         after=dict(fields["after"]),
         violations=_several(dict, fields["violations"]),
         decision=_one_of(_DECISIONS, fields["decision"]),
+        why=_text(fields["why"]),
     )
 
 

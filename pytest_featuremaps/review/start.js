@@ -1,5 +1,6 @@
 // The page as a whole: its tests, its filters and its keys.
 
+const MOST_APART = 12;
 let current = null;
 
 function makeTest(test, groups) {
@@ -19,10 +20,24 @@ function makeGroup(group) {
   const told = group.some((card) => card.parts.some(({ result }) => result.kind === "table"));
   const split = told && first >= 0 ? first + 1 : differing.length;
   const nodes = differing.slice(0, split).map(makeCard);
-  const pictured = differing.slice(split).filter((card) => card.picture).length;
-  nodes.push(...folded(differing.slice(split), (count) => `${count} that followed${pictured ? `, ${pictured} with a picture` : ""}`));
+  const others = differing.slice(split);
+  const followers = others.filter((card) => !card.apart), pictured = followers.filter((card) => card.picture).length;
+  nodes.push(...apart(others.filter((card) => card.apart)));
+  nodes.push(...folded(followers, (count) => `${count} that followed${pictured ? `, ${pictured} with a picture` : ""}`));
   nodes.push(...folded(within, (count) => `${several(count, "map")} within tolerance`), storyOf(group));
   return nodes;
+}
+
+// Maps that the first one does not explain: in sight, and decided by themselves.
+function apart(others) {
+  const [made] = folded(others, (count) => `${count} with another cause`);
+  if (!made) return [];
+  made.open = others.length <= MOST_APART;
+  made.classList.add("apart");
+  const asked = others.filter((card) => card.asked.length);
+  const shared = [...new Set(asked.map((card) => card.cause))].map((cause) => asked.filter((card) => card.cause === cause)).filter((group) => group.length > 1);
+  made.firstChild.after(...shared.map((group) => bulk(group, `(${group[0].apart})`)));
+  return [made];
 }
 
 // What is folded is there, for decisions about all of a test, and drawn only once it is opened.
@@ -73,10 +88,12 @@ function narrow() {
 function go(step) {
   const open = cards.filter((card) => card.node.checkVisibility());
   const here = open.indexOf(current);
-  const next = open[Math.max(0, Math.min(open.length - 1, here + step))];
-  if (!next) return;
-  next.node.focus({ preventScroll: true });
-  next.node.scrollIntoView({ block: "start" });
+  goTo(open[Math.max(0, Math.min(open.length - 1, here + step))]);
+}
+
+function goTo(card) {
+  card?.node.focus({ preventScroll: true });
+  card?.node.scrollIntoView({ block: "start" });
 }
 
 function unfold(card) {
@@ -90,8 +107,7 @@ function decideHere(decision) {
   const rest = cards.slice(cards.indexOf(current) + 1).find((card) => card.asked.length && !card.decision && !card.node.hidden);
   if (!decision || !rest) return;
   unfold(rest);
-  rest.node.focus({ preventScroll: true });
-  rest.node.scrollIntoView({ block: "start" });
+  goTo(rest);
 }
 
 const alike = (property) => cards.filter((card) => current && card[property] === current[property] && card.asked.length);

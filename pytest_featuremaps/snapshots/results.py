@@ -11,13 +11,12 @@ from typing import Any
 
 from pytest_featuremaps import rendering
 from pytest_featuremaps.baseline import table_files, tables
-from pytest_featuremaps.baseline.comparing import Comparison
 from pytest_featuremaps.baseline.judging import Entry
 from pytest_featuremaps.review import folder
 from pytest_featuremaps.review.records import File, Map, Record, digest, identity
 from pytest_featuremaps.snapshots.failures import Failure
-from pytest_featuremaps.story import story
-from pytest_featuremaps.story.phrases import say
+from pytest_featuremaps.story import story, structure
+from pytest_featuremaps.story.phrases import own_change, say
 
 
 def keep(output: Path, root: Path, test: str, failures: Sequence[Failure]) -> list[str]:
@@ -131,10 +130,16 @@ def _maps(failure: Failure, kind: str) -> Iterator[Map]:
     if comparison is None:
         yield from (_new(line) for line in _lines(failure, kind))
         return
+    by_itself = set(structure.changed_weights(comparison))
     for entry in comparison.entries:
         # What a picture shows may differ where its numbers agree.
         told = "changed" if kind == "picture" and entry.agrees else entry.kind
-        yield _map(comparison, entry, told, _picture_says(failure) if told != entry.kind else "")
+        says = _picture_says(failure) if told != entry.kind else ""
+        other_weights = entry.key in by_itself
+        if not (says or entry.agrees):
+            says = say(comparison, entry, other_weights=other_weights)
+        why = own_change(entry, other_weights=other_weights)
+        yield _map(entry, told, says=says, why=why)
 
 
 def _picture_says(failure: Failure) -> str:
@@ -158,13 +163,13 @@ def _new(line: tables.Line) -> Map:
     )
 
 
-def _map(comparison: Comparison, entry: Entry, kind: str, says: str) -> Map:
+def _map(entry: Entry, kind: str, *, says: str, why: str) -> Map:
     before, after = entry.expected, entry.actual
     known = after or before
     return Map(
         key=entry.key,
         kind=kind,
-        says=says or _in_words(comparison, entry),
+        says=says,
         expected_key=before.key if before else None,
         actual_key=after.key if after else None,
         partner=entry.partner or None,
@@ -180,14 +185,8 @@ def _map(comparison: Comparison, entry: Entry, kind: str, says: str) -> Map:
             }
             for one in entry.violations
         ),
+        why=why,
     )
-
-
-def _in_words(comparison: Comparison, entry: Entry) -> str:
-    """Say what became of a map that is not as expected."""
-    if entry.agrees:
-        return ""
-    return say(comparison, entry, other_weights=entry.has_other_weights)
 
 
 def _numbers(line: tables.Line) -> Mapping[str, Any]:

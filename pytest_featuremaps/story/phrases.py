@@ -33,11 +33,21 @@ def say(comparison: Comparison, entry: Entry, *, other_weights: bool = False) ->
     """
     if not entry.violations:
         return entry.kind if entry.partner is None else called(entry)
+    own = own_change(entry, other_weights=other_weights)
+    return say_violation(comparison, entry.violations[0]) + (f" ({own})" if own else "")
+
+
+def own_change(entry: Entry, *, other_weights: bool) -> str:
+    """Return what changed in the layer of a map itself; empty where nothing is known to.
+
+    Args:
+        entry: the map.
+        other_weights: whether its layer has other weights of its own.
+    """
     remarks = ["its weights changed"] if other_weights else []
     if entry.has_other_type and entry.expected:
         remarks.append(f"it was a {plain(entry.expected.module_type)}")
-    told = f" ({', '.join(remarks)})" if remarks else ""
-    return say_violation(comparison, entry.violations[0]) + told
+    return ", ".join(remarks)
 
 
 def name(comparison: Comparison, entry: Entry, width: int | None = None) -> str:
