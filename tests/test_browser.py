@@ -532,7 +532,7 @@ def test_a_new_layer_and_those_that_followed_it(browser, tmp_path):
     kinds = {"fresh": "added", "more": "added", "relu": "changed", "pool": "changed"}
     project.leave(maps=tuple(Map(key, kind, kind, key, key) for key, kind in kinds.items()), why="")
     page = opened(browser, project, tmp_path)
-    page.click("Accept all 2 maps of this cause", card(page, TEST, "fresh"))
+    page.click("Accept both maps of this cause", card(page, TEST, "fresh"))
     assert decisions(page) == {(TEST, "relu"): "accept", (TEST, "pool"): "accept"}
 
 
@@ -548,9 +548,9 @@ def test_what_changed_apart_for_one_reason_is_decided_at_once(browser, tmp_path)
     apart = page.one("details.apart")
     assert not apart.get_property("open")  # so many are folded, too
     apart.find_element("css selector", "summary").click()
-    page.click("Accept all 10 maps (its weights changed)", apart)
+    page.click("Accept all 10 (its weights changed)", apart)
     assert decisions(page) == {(TEST, f"layers.{count}"): "accept" for count in range(1, 20, 2)}
-    assert "Accept all 10 maps (another shape)" in apart.text
+    assert "Accept all 10 (another shape)" in apart.text
 
 
 def test_what_is_out_of_sight_is_not_decided(page):
@@ -560,6 +560,50 @@ def test_what_is_out_of_sight_is_not_decided(page):
     assert decisions(page) == {}
     page.press("j", "a")
     assert decisions(page) == {("tests/test_net.py::test_layers", "fresh"): "accept"}
+
+
+def test_many_are_decided_at_once_as_far_as_they_are_shown(page):
+    found = card(page, "tests/test_net.py::test_layers", "stem")
+    (section,) = [one for one in page.all("section.test") if "test_layers" in one.text]
+
+    def offered():
+        shown = section.find_elements("css selector", ".bulk button:not(.others)")
+        return [one.text for one in shown if one.is_displayed()]
+
+    cause = "maps of this cause"
+    whole = ["Accept all 5", "Reject all 5", f"Accept all 4 {cause}, in 2 tests", "Reject all 4"]
+    assert offered() == whole
+    page.press("/", *"test_layers")
+    assert offered() == [*whole[:2], f"Accept 3 shown {cause}", "Reject 3 shown"]
+    page.press(*"x")
+    assert offered() == []
+    page.press(Keys.BACKSPACE, Keys.ESCAPE)
+    page.click(f"Accept 3 shown {cause}", found)
+    assert decisions(page) == dict.fromkeys(OF_ONE_CAUSE - {(STEM, "stem")}, "accept")
+    page.ask("sessionStorage.clear(); location.reload()")
+    page.click("missing 1")
+    (section,) = [one for one in page.all("section.test") if "test_layers" in one.text]
+    assert offered() == ["Accept 1 shown", "Reject 1 shown"]
+    page.click("Reject 1 shown", section)
+    assert decisions(page) == {("tests/test_net.py::test_layers", "gone"): "reject"}
+    page.click("all 17")
+    card(page, "tests/test_net.py::test_layers", "stem")
+    page.press("/", *"relu", Keys.ESCAPE, "j", "t")
+    assert decisions(page) == {
+        ("tests/test_net.py::test_layers", "gone"): "reject",
+        ("tests/test_net.py::test_layers", "relu"): "accept",
+    }
+
+
+def test_what_a_search_unfolds_is_folded_again(page):
+    def folds():
+        return page.ask("return [...document.querySelectorAll('.fold')].map(one => one.open)")
+
+    before = folds()
+    page.press("/", *"relu", Keys.ESCAPE)
+    assert folds() != before
+    page.press("/", Keys.BACKSPACE)
+    assert folds() == before
 
 
 def test_both_sides_of_a_new_name_are_decided_together(browser, tmp_path):
@@ -585,7 +629,7 @@ def test_buttons_do_the_same(page):
     page.click("Accept all 4 maps of this cause, in 2 tests", found)
     assert decisions(page) == dict.fromkeys(OF_ONE_CAUSE, "accept")
     (section,) = [one for one in page.all("section.test") if "test_layers" in one.text]
-    page.click("Reject all", section)
+    page.click("Reject all 5", section)
     assert sorted(decisions(page).values()) == ["accept"] + ["reject"] * 5
 
 

@@ -37,6 +37,7 @@ function el(name, properties = {}, ...children) {
 const button = (text, onclick, more = {}) => el("button", { type: "button", textContent: text, onclick, ...more });
 // Long ids of tests and layers break where a word of theirs ends.
 const breakable = (text) => text.split(/(?<=[/:._[\]-])/).flatMap((part) => [el("wbr"), part]).slice(1);
+const isShown = (card) => !card.hidden;
 const several = (count, thing) => `${count} ${thing}${count === 1 ? "" : "s"}`;
 const kindOf = (kind) => Object.keys(KINDS).find((one) => KINDS[one].includes(kind)) || "changed";
 
@@ -73,6 +74,7 @@ function finish(card, group) {
   card.apart = told && !card.first ? report.causes[card.cause] : "";
   card.picture = card.parts.find(({ result }) => result.kind === "picture");
   card.decision = "";
+  card.hidden = false;
   card.zoom = 0;
   card.mode = "1";
   card.all = false;
@@ -183,19 +185,34 @@ function causeOf(card) {
   // After a new or a missing layer it is those that followed which have a cause in common.
   const group = [card, card.group.find((one) => one.pending.length && one !== card && !one.apart)].filter(Boolean)
     .map(({ cause }) => cards.filter((one) => one.cause === cause && one.asked.length)).find((alike) => alike.length > 1);
-  if (group) lines.push(bulk(group, "of this cause"));
+  if (group) lines.push(bulk(group, "maps of this cause"));
   if (!others.length) return lines;
   const to = button(`${others.length} with another cause`, () => { unfold(others[0]); goTo(others[0]); }, { className: "others" });
   if (group) lines.at(-1).append(to);
-  else lines.push(el("p", { className: "bulk" }, to));
+  else lines.push(el("div", { className: "bulk" }, to));
   return lines;
 }
 
-function bulk(group, words) {
-  const tests = new Set(group.map((one) => one.test)).size;
-  const text = `all ${several(group.length, "map")} ${words}${tests > 1 ? `, in ${several(tests, "test")}` : ""}`;
-  return el("p", { className: "bulk" }, button(`Accept ${text}`, () => decide(group, "accept")),
-    button("Reject them", () => decide(group, "reject"), { aria: { label: `Reject them: ${text}` } }));
+// Buttons that decide on several maps at once: on those that the filter and the search show.
+const bulks = [];
+
+function bulk(group, words, of = "") {
+  const accept = button("", () => decide(group.filter(isShown), "accept"));
+  const reject = button("", () => decide(group.filter(isShown), "reject"));
+  const name = () => {
+    const chosen = group.filter(isShown);
+    const all = chosen.length < group.length ? `${chosen.length} shown` : chosen.length === 2 ? "both" : `all ${chosen.length}`;
+    const tests = new Set(chosen.map((one) => one.test)).size;
+    const more = words && ` ${words}${tests > 1 ? `, in ${several(tests, "test")}` : ""}`;
+    accept.textContent = `Accept ${all}${more}`;
+    reject.textContent = `Reject ${all}`;
+    accept.setAttribute("aria-label", `Accept ${all}${more || ` of ${of}`}`);
+    reject.setAttribute("aria-label", `Reject ${all}${more || ` of ${of}`}`);
+    accept.hidden = reject.hidden = !chosen.length;
+  };
+  name();
+  bulks.push(name);
+  return el("div", { className: "bulk" }, accept, reject);
 }
 
 function choicesOf(card) {

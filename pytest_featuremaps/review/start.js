@@ -6,9 +6,8 @@ let current = null;
 function makeTest(test, groups) {
   const own = [...groups.values()].flatMap((group) => [...group.values()]);
   const asked = own.filter((card) => card.asked.length);
-  const bulk = asked.length < 2 ? [] : [button(`Accept all ${asked.length}`, () => decide(asked, "accept"), { aria: { label: `Accept all ${asked.length} of ${test}` } }),
-    button("Reject all", () => decide(asked, "reject"), { aria: { label: `Reject all of ${test}` } })];
-  const section = el("section", { className: "test" }, el("div", { className: "test-head" }, el("h2", {}, ...breakable(test)), el("div", { className: "bulk" }, ...bulk)));
+  const all = asked.length < 2 ? [] : [bulk(asked, "", test)];
+  const section = el("section", { className: "test" }, el("div", { className: "test-head" }, el("h2", {}, ...breakable(test)), ...all));
   for (const group of groups.values()) section.append(...makeGroup([...group.values()]));
   return section;
 }
@@ -73,12 +72,16 @@ function narrow() {
   for (const one of byId("filters").children) one.setAttribute("aria-pressed", String(one.dataset.kind === filter));
   for (const card of cards) {
     const text = `${card.test} ${card.key}`.toLowerCase();
-    card.node.hidden = Boolean(filter && card.kind !== filter) || !text.includes(wanted);
+    card.hidden = card.node.hidden = Boolean(filter && card.kind !== filter) || !text.includes(wanted);
   }
+  const narrowed = Boolean(filter || wanted);
   for (const one of document.querySelectorAll("details.fold")) {
     one.hidden = !one.querySelector(".map:not([hidden])");
-    if ((filter || wanted) && !one.hidden) one.open = true;
+    if (narrowed) one.unfolded ??= one.open;
+    if (narrowed || one.unfolded !== undefined) one.open = narrowed ? one.open || !one.hidden : one.unfolded;
+    if (!narrowed) one.unfolded = undefined;
   }
+  for (const name of bulks) name();
   for (const one of document.querySelectorAll("section.test:not(.unused)")) one.hidden = !one.querySelector(".map:not([hidden])");
   for (const one of document.querySelectorAll("section.unused")) one.hidden = Boolean(filter && filter !== "unused") || Boolean(wanted);
 }
@@ -104,13 +107,13 @@ function unfold(card) {
 function decideHere(decision) {
   if (!current?.asked.length) return;
   decide([current], decision);
-  const rest = cards.slice(cards.indexOf(current) + 1).find((card) => card.asked.length && !card.decision && !card.node.hidden);
+  const rest = cards.slice(cards.indexOf(current) + 1).find((card) => card.asked.length && !card.decision && isShown(card));
   if (!decision || !rest) return;
   unfold(rest);
   goTo(rest);
 }
 
-const alike = (property) => cards.filter((card) => current && card[property] === current[property] && card.asked.length);
+const alike = (property) => cards.filter((card) => current && card[property] === current[property] && card.asked.length && isShown(card));
 const change = (key, value) => { if (current?.redraw) { current[key] = value; current.redraw(); } };
 
 const ACTIONS = {
@@ -118,13 +121,16 @@ const ACTIONS = {
   t: () => decide(alike("test"), "accept"), T: () => decide(alike("test"), "reject"),
   c: () => decide(alike("cause"), "accept"), C: () => decide(alike("cause"), "reject"),
   h: () => change("all", !current?.all), "+": () => current?.sheets && zoom(current, 1), "=": () => current?.sheets && zoom(current, 1),
-  "-": () => current?.sheets && zoom(current, -1), "/": () => byId("search").focus(), "?": () => byId("help").showModal(),
+  "-": () => current?.sheets && zoom(current, -1), "/": () => { byId("search").focus(); byId("search").select(); }, "?": () => byId("help").showModal(),
 };
 for (const mode of Object.keys(MODES)) ACTIONS[mode] = () => current?.redraw && look(current, mode);
 
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input[type=search], textarea, dialog");
-  if (event.key === "Escape" && event.target === byId("search")) byId("search").blur();
+  if (event.key === "Escape" && event.target === byId("search")) {
+    event.preventDefault(); // it would empty the field, without a word
+    byId("search").blur();
+  }
   if (typing || event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(ACTIONS, event.key)) return;
   event.preventDefault();
   if (!current?.node.checkVisibility()) current = null; // it is folded away, or filtered out
