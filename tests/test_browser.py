@@ -468,8 +468,57 @@ def test_a_decision_by_key_goes_on_to_the_next(page):
     layers = "tests/test_net.py::test_layers"
     assert decisions(page) == {(layers, "stem"): "accept", (layers, "gone"): "reject"}
     assert page.one("#tally").text == "13 of 15 undecided, 1 accepted, 1 rejected"
-    page.press("k", "u")
+
+
+def test_undoing_the_last_decision_whatever_it_covered(page):
+    layers = "tests/test_net.py::test_layers"
+
+    def at():
+        return page.ask("return document.activeElement.card.key")
+
+    assert not page.one("#done").is_displayed()
+    card(page, layers, "stem")
+    page.press("a", "r")
+    assert page.one("#done").text == "1 rejected: gone\nUndo"
+    assert at() == "fresh"
+    page.press("u")
+    assert at() == "gone"
     assert decisions(page) == {(layers, "stem"): "accept"}
+    assert page.one("#done").text == "1 accepted: stem\nUndo"
+    card(page, layers, "gone")
+    page.press("C", "T")
+    assert page.one("#done").text == "3 accepted\nUndo"
+    ActionChains(page.driver).key_down(Keys.CONTROL).send_keys("z").key_up(Keys.CONTROL).perform()
+    assert decisions(page) == dict.fromkeys([(layers, "stem"), (layers, "gone")], "accept")
+    page.press("X")
+    assert set(decisions(page).values()) == {"reject"}
+    page.one("#undo").click()
+    assert decisions(page) == dict.fromkeys([(layers, "stem"), (layers, "gone")], "accept")
+    page.press("u", "u", "u")
+    assert decisions(page) == {}
+    assert not page.one("#done").is_displayed()
+    assert page.one("#tally").text == "15 of 15 undecided, 0 accepted, 0 rejected"
+
+
+def test_many_are_decided_at_once_with_shift_alone(page):
+    card(page, "tests/test_net.py::test_layers", "stem")
+    page.press("t", "c", "x")
+    locked = "new KeyboardEvent('keydown', {key: 'T', bubbles: true})"
+    page.ask(f"document.activeElement.dispatchEvent({locked})")
+    assert decisions(page) == {}
+
+
+def test_the_line_of_the_last_decision_covers_nothing(page):
+    card(page, "tests/test_net.py::test_layers", "stem")
+    page.press("a")
+    for _ in range(30):
+        page.press(Keys.TAB)
+        assert page.ask(
+            "const box = document.activeElement.getBoundingClientRect();"
+            "const done = document.getElementById('done').getBoundingClientRect();"
+            "return document.activeElement.closest('#done') !== null || box.height > 500 ||"
+            "box.bottom <= done.top || box.right < done.left || box.left > done.right"
+        )
 
 
 def test_keys_that_go_from_map_to_map(page):
@@ -483,14 +532,14 @@ def test_keys_that_go_from_map_to_map(page):
 def test_all_of_a_test_and_all_of_a_cause(page):
     layers = {("tests/test_net.py::test_layers", key) for key in LAYERS}
     card(page, "tests/test_net.py::test_layers", "stem")
-    page.press("t")
+    page.press("T")
     assert decisions(page) == dict.fromkeys(layers, "accept")
-    page.press("T", "c")
+    page.press("X", "C")
     assert decisions(page) == {
         **dict.fromkeys(layers, "reject"),
         **dict.fromkeys(OF_ONE_CAUSE, "accept"),
     }
-    page.press("C")
+    page.click("Reject all 4", card(page, "tests/test_net.py::test_layers", "stem"))
     assert decisions(page) == dict.fromkeys({*layers, (STEM, "stem")}, "reject")
 
 
@@ -523,7 +572,7 @@ def test_what_has_another_cause_is_not_decided_with_the_rest(browser, tmp_path):
     assert shown == ["bias", "size", "half", "new", "old", "nan"]
     page.click("6 with another cause", found)
     assert page.ask("return document.activeElement.card.key") == "bias"
-    page.press("c")
+    page.press("C")
     assert set(decisions(page)) == {(TEST, key) for key in (*followed, "bias")}
 
 
@@ -556,7 +605,7 @@ def test_what_changed_apart_for_one_reason_is_decided_at_once(browser, tmp_path)
 def test_what_is_out_of_sight_is_not_decided(page):
     card(page, STEM, "stem")
     page.click("new 2")
-    page.press("a", "t", "c")
+    page.press("a", "T", "C")
     assert decisions(page) == {}
     page.press("j", "a")
     assert decisions(page) == {("tests/test_net.py::test_layers", "fresh"): "accept"}
@@ -588,7 +637,9 @@ def test_many_are_decided_at_once_as_far_as_they_are_shown(page):
     assert decisions(page) == {("tests/test_net.py::test_layers", "gone"): "reject"}
     page.click("all 17")
     card(page, "tests/test_net.py::test_layers", "stem")
-    page.press("/", *"relu", Keys.ESCAPE, "j", "t")
+    page.press("/", *"relu", Keys.ESCAPE)
+    assert page.ask("return document.getElementById('search').value") == "relu"
+    page.press("j", "T")
     assert decisions(page) == {
         ("tests/test_net.py::test_layers", "gone"): "reject",
         ("tests/test_net.py::test_layers", "relu"): "accept",
@@ -661,7 +712,7 @@ def test_the_list_of_keys(page):
     told = page.texts("dt")
     assert told[0] == "j k"
     assert page.ask("return KEYS.flatMap(([keys]) => keys.split(' '))") == [
-        *"jkarutTcC1234+−h",
+        *"jkaruCTX1234+−h",
         "arrows",
         "/",
         "?",
@@ -676,12 +727,12 @@ def test_the_list_of_keys(page):
 
 def test_downloaded_decisions_are_carried_out(page, project, tmp_path):
     card(page, STEM, "stem")
-    page.press("c")
+    page.press("C")
     card(page, "tests/test_net.py::test_layers", "stem")
-    page.press("t")
+    page.press("T")
     for test in ("marks", "new", "wider"):
         card(page, f"tests/test_net.py::test_{test}", "fresh" if test == "new" else ".")
-        page.press("t")
+        page.press("T")
     updates = {
         one.record.baseline: one.read(one.record.update)
         for test, one in results(project).items()
@@ -753,7 +804,7 @@ def test_what_was_compared_with_a_revision_cannot_be_accepted(browser, tmp_path)
     project.leave(revision="main (1a2b3c4)")
     page = opened(browser, project, tmp_path)
     found = card(page, TEST, "conv1")
-    page.press("a", "t", "c")
+    page.press("a", "T", "C")
     assert decisions(page) == {}
     assert "compared with main (1a2b3c4)" in found.text
     assert "Accept" not in page.one("main").text

@@ -123,7 +123,7 @@ def test_who_presses_a_button_stays_on_it(page):
 def test_text_stands_out(page, theme):
     page.prefer(color_scheme=theme)
     page.ask("current = cards.find(one => one.test === arguments[0])", STEM)
-    page.press("t")
+    page.press("T")
     page.ask("decide([cards[0]], 'reject')")
     assert page.ask(CONTRASTS) == []
     for dialog in ("help", "commands"):

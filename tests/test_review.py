@@ -368,13 +368,17 @@ WALKS = {
     "one by one": ("a r a", {"conv1": 1.0, "conv2": 0.0, "conv3": 1.0}, 2, cli.DONE),
     "reject all": ("R", {"conv1": 0.0, "conv2": 0.0, "conv3": 0.0}, 1, cli.DONE),
     "skip, accept the rest": ("s A", {"conv1": 0.0, "conv2": 1.0, "conv3": 1.0}, 1, cli.LEFT),
-    "the test": ("s t", {"conv1": 0.0, "conv2": 1.0, "conv3": 1.0}, 1, cli.LEFT),
+    "the test": ("s T", {"conv1": 0.0, "conv2": 1.0, "conv3": 1.0}, 1, cli.LEFT),
     "back": ("a a b b r a r", {"conv1": 0.0, "conv2": 1.0, "conv3": 0.0}, 1, cli.DONE),
     "stop": ("a q", {"conv1": 1.0, "conv2": 0.0, "conv3": 0.0}, 2, cli.LEFT),
     "the end of the input": ("r", {"conv1": 0.0, "conv2": 0.0, "conv3": 0.0}, 1, cli.LEFT),
     "skip all": ("S", {"conv1": 0.0, "conv2": 0.0, "conv3": 0.0}, 1, cli.LEFT),
     "a slip": ("x AA a R", {"conv1": 1.0, "conv2": 0.0, "conv3": 0.0}, 2, cli.DONE),
-    "reject the test": ("a T", {"conv1": 1.0, "conv2": 0.0, "conv3": 0.0}, 2, cli.DONE),
+    "reject the test": ("a X", {"conv1": 1.0, "conv2": 0.0, "conv3": 0.0}, 2, cli.DONE),
+    "undo": ("a a u r a", {"conv1": 1.0, "conv2": 0.0, "conv3": 1.0}, 2, cli.DONE),
+    "undo of many": ("u a C u u R", {"conv1": 0.0, "conv2": 0.0, "conv3": 0.0}, 1, cli.DONE),
+    "all of the test": ("a T", {"conv1": 1.0, "conv2": 1.0, "conv3": 1.0}, 2, cli.DONE),
+    "small letters": ("t x c A", {"conv1": 1.0, "conv2": 1.0, "conv3": 1.0}, 2, cli.DONE),
 }
 
 
@@ -386,6 +390,23 @@ def test_a_walk(waiting, monkeypatch, walked):
     assert {line.key: line.stats["mean"] for line in stored.lines} == values
     assert waiting.path("test_a[conv1].png").read_bytes() == drawn(picture)
     assert bool(waiting.left()) == (code == cli.LEFT)
+
+
+def test_a_walk_accepts_all_of_the_same_cause_and_asks_about_the_others(
+    project, monkeypatch, capsys
+):
+    project.store(BEFORE)
+    why = {"conv2": "its weights changed"}
+    maps = tuple(Map(key, "changed", "moved", key, key, why=why.get(key, "")) for key in KEYS)
+    project.leave(maps=maps, why="same weights and same input: its code changed")
+    assert walk(monkeypatch, "C", "R") == cli.DONE
+    stored = tables.load(project.path().read_bytes())
+    assert [line.stats["mean"] for line in stored.lines] == [1.0, 0.0, 1.0]
+    said = capsys.readouterr().out
+    assert "  accepted: 2 feature maps\n" in said
+    assert "[2/3]" in said
+    assert "[3/3]" not in said  # nor is it rejected with all that follow
+    assert "[a]ccept [r]eject [s]kip [u]ndo [q]uit, ? for more > " in said
 
 
 def test_what_a_walk_shows(waiting, monkeypatch, capsys):

@@ -5,8 +5,8 @@ const KINDS = {
   "within tolerance": ["equal", "within"], unused: [],
 };
 const KEYS = [
-  ["j k", "the next and the one before"], ["a r", "accept, reject"], ["u", "undecided again"],
-  ["t T", "accept, reject all of the test"], ["c C", "accept, reject all of the same cause"],
+  ["j k", "the next and the one before"], ["a r", "accept, reject"], ["u", "undo the last decision, whatever it covered; also Ctrl-Z"],
+  ["C", "accept all of the same cause that are shown"], ["T X", "accept, reject all of the test that are shown"],
   ["1 2 3 4", "side by side, blink (2 again: turn by hand), slider, difference"], ["+ −", "zoom, in step"],
   ["h", "all channels, or only those that changed"], ["arrows", "the pixel that is read, in a picture"],
   ["/", "search"], ["?", "these lists"],
@@ -92,8 +92,26 @@ function together(chosen) {
   return new Set([...chosen, ...cards.filter((card) => partners.has(place(card, card.key)))]);
 }
 
+// What was decided since the page was opened, the last at the end; each is undone as a whole.
+const steps = [];
+
 function decide(chosen, decision) {
-  for (const card of together(chosen)) {
+  const changed = [...together(chosen)].filter((card) => card.decision !== decision);
+  if (!changed.length) return;
+  steps.push({ at: changed.includes(current) ? current : changed[0], decision, before: changed.map((card) => [card, card.decision]) });
+  settle(changed.map((card) => [card, decision]));
+}
+
+function undo() {
+  const last = steps.pop();
+  if (!last) return;
+  settle(last.before);
+  unfold(last.at);
+  goTo(last.at);
+}
+
+function settle(decided) {
+  for (const [card, decision] of decided) {
     card.decision = decision;
     show(card);
   }
@@ -101,6 +119,11 @@ function decide(chosen, decision) {
     sessionStorage.setItem(MEMORY, JSON.stringify(cards.map((card) => card.decision)));
   } catch { /* a browser may keep nothing for a file */ }
   tally();
+  const last = steps.at(-1);
+  byId("done").hidden = !last;
+  if (!last) return;
+  const { length } = last.before, verb = { accept: "accepted", reject: "rejected" }[last.decision] || "undecided again";
+  byId("done-what").textContent = length > 1 ? `${length} ${verb}` : `1 ${verb}: ${last.before[0][0].key}`;
 }
 
 function remember() {

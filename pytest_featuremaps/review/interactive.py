@@ -10,19 +10,24 @@ from typing import Final
 
 from pytest_featuremaps.review import listing
 from pytest_featuremaps.review.folder import Result
+from pytest_featuremaps.review.grouping import Cause, causes
 from pytest_featuremaps.review.records import Map
 from pytest_featuremaps.review.selection import Selection
-from pytest_featuremaps.wording import plain
+from pytest_featuremaps.wording import counted, plain
 
 _HELP: Final = """\
   a  accept: it becomes the baseline        A  accept this one and all that follow
   r  reject: forget it, keep the baseline   R  reject this one and all that follow
   s  skip: decide later                     S  skip this one and all that follow
-  t  accept the rest of this test           T  reject the rest of this test
-  o  open its pictures                      d  the whole story
-  b  back to the one before                 q  stop here; what is decided is carried out
+  u  undo the last decision                 C  accept this one and all of the same cause
+  o  open its pictures                      T  accept the rest of this test
+  d  the whole story                        X  reject the rest of this test
+  b  back to the one before, undecided      q  stop here; what is decided is carried out
 """
+_PROMPT: Final = "[a]ccept [r]eject [s]kip [u]ndo [q]uit, ? for more > "
+_LAST: Final = "That was the last one. Enter: carry it out, u: undo > "
 _WORDS: Final = {"a": "accept", "r": "reject", "s": "skip"}
+_DONE: Final = {"accept": "accepted", "reject": "rejected", "skip": "skipped"}
 
 
 @dataclass(frozen=True)
@@ -31,16 +36,19 @@ class _Stop:
 
     test: str
     results: list[tuple[Result, Map]]
+    cause: Cause
 
 
 def _stops(selections: Iterable[Selection]) -> list[_Stop]:
     """Return what a person is asked about, in order."""
     found: dict[tuple[str, str, str], _Stop] = {}
+    selections = list(selections)
+    known = causes([selection.result.record for selection in selections])
     for selection in selections:
         record = selection.result.record
         for one in record.pending:
             if one.key in selection.keys:
-                stop = _Stop(record.test, [])
+                stop = _Stop(record.test, [], known[record.id, one.key])
                 place = (record.test, record.name, one.key)
                 found.setdefault(place, stop).results.append((selection.result, one))
     return list(found.values())
@@ -54,13 +62,20 @@ class InteractiveReview:
         self._stops = _stops(selections)
         self._decided: dict[int, str] = {}
         self._place = 0
+        self._before: list[tuple[dict[int, str], int]] = []
+        self._stopped = False
 
     def run(self, ask: Callable[[str], str]) -> None:
         """Ask about each feature map in order; a keyboard interrupt is the caller's."""
-        while self._place < len(self._stops):
-            self._show()
-            while not self._obey(_answer(ask)):
-                pass
+        while not self._stopped:
+            if self._place < len(self._stops):
+                self._show()
+                while not self._obey(_answer(ask, _PROMPT)):
+                    pass
+            elif self._before and _answer(ask, _LAST) == "u":
+                self._undo()
+            else:
+                return
 
     def selections(self, decision: str) -> list[Selection]:
         """Return the feature maps of which this was decided: `accept` or `reject`."""
@@ -86,27 +101,44 @@ class InteractiveReview:
         if answer in _WORDS:
             self._decide(_WORDS[answer], [self._place])
         elif answer.lower() in _WORDS and len(answer) == 1:
-            self._decide(_WORDS[answer.lower()], range(self._place, len(self._stops)))
-        elif answer in {"t", "T"}:
-            self._decide("accept" if answer == "t" else "reject", self._rest_of_test())
+            self._decide(_WORDS[answer.lower()], self._rest())
+        elif answer in {"T", "X"}:
+            self._decide("accept" if answer == "T" else "reject", self._rest_of_test())
+        elif answer == "C":
+            self._decide("accept", self._of_the_same_cause())
+        elif answer == "u" and self._before:
+            self._undo()
         elif answer == "b":
             self._place = max(0, self._place - 1)
+            self._decided.pop(self._place, None)
         elif answer == "q":
-            self._place = len(self._stops)
+            self._stopped = True
         else:
             self._tell_more(answer)
             return False
         return True
 
     def _decide(self, word: str, places: Sequence[int]) -> None:
-        for place in places:
-            self._decided[place] = word
-        self._place = places[-1] + 1
+        self._before.append((dict(self._decided), self._place))
+        self._decided.update(dict.fromkeys(places, word))
+        if len(places) > 1:
+            self._say(f"  {_DONE[word]}: {counted(len(places), 'feature map')}")
+        while self._place in self._decided:
+            self._place += 1
+
+    def _undo(self) -> None:
+        self._decided, self._place = self._before.pop()
+
+    def _rest(self) -> list[int]:
+        return [one for one in range(self._place, len(self._stops)) if one not in self._decided]
 
     def _rest_of_test(self) -> list[int]:
         test = self._stops[self._place].test
-        places = range(self._place, len(self._stops))
-        return [place for place in places if self._stops[place].test == test]
+        return [place for place in self._rest() if self._stops[place].test == test]
+
+    def _of_the_same_cause(self) -> list[int]:
+        cause = self._stops[self._place].cause
+        return [place for place in self._rest() if self._stops[place].cause == cause]
 
     def _tell_more(self, answer: str) -> None:
         results = [result for result, _ in self._stops[self._place].results]
@@ -119,12 +151,14 @@ class InteractiveReview:
                 webbrowser.open(path.resolve().as_uri())
             if not shown:
                 self._say("  A table has no pictures; d tells its whole story.")
+        elif answer == "u":
+            self._say("  Nothing is decided yet.")
         else:
             self._say(_HELP)
 
 
-def _answer(ask: Callable[[str], str]) -> str:
+def _answer(ask: Callable[[str], str], prompt: str) -> str:
     try:
-        return ask("a r s A R S t T o d b q ? > ").strip()
+        return ask(prompt).strip()
     except EOFError:
         return "q"

@@ -108,7 +108,7 @@ function decideHere(decision) {
   if (!current?.asked.length) return;
   decide([current], decision);
   const rest = cards.slice(cards.indexOf(current) + 1).find((card) => card.asked.length && !card.decision && isShown(card));
-  if (!decision || !rest) return;
+  if (!rest) return;
   unfold(rest);
   goTo(rest);
 }
@@ -117,9 +117,8 @@ const alike = (property) => cards.filter((card) => current && card[property] ===
 const change = (key, value) => { if (current?.redraw) { current[key] = value; current.redraw(); } };
 
 const ACTIONS = {
-  j: () => go(1), k: () => go(-1), a: () => decideHere("accept"), r: () => decideHere("reject"), u: () => decideHere(""),
-  t: () => decide(alike("test"), "accept"), T: () => decide(alike("test"), "reject"),
-  c: () => decide(alike("cause"), "accept"), C: () => decide(alike("cause"), "reject"),
+  j: () => go(1), k: () => go(-1), a: () => decideHere("accept"), r: () => decideHere("reject"), u: undo,
+  T: () => decide(alike("test"), "accept"), X: () => decide(alike("test"), "reject"), C: () => decide(alike("cause"), "accept"),
   h: () => change("all", !current?.all), "+": () => current?.sheets && zoom(current, 1), "=": () => current?.sheets && zoom(current, 1),
   "-": () => current?.sheets && zoom(current, -1), "/": () => { byId("search").focus(); byId("search").select(); }, "?": () => byId("help").showModal(),
 };
@@ -131,7 +130,9 @@ document.addEventListener("keydown", (event) => {
     event.preventDefault(); // it would empty the field, without a word
     byId("search").blur();
   }
+  if (!typing && event.key === "z" && (event.ctrlKey || event.metaKey)) undo();
   if (typing || event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(ACTIONS, event.key)) return;
+  if (/[A-Z]/.test(event.key) && !event.shiftKey) return; // caps lock is no Shift
   event.preventDefault();
   if (!current?.node.checkVisibility()) current = null; // it is folded away, or filtered out
   ACTIONS[event.key]();
@@ -151,12 +152,15 @@ for (const groups of tests.values()) {
   for (const group of groups.values()) for (const card of group.values()) cards.push(finish(card, group));
 }
 byId("tests").replaceChildren(...[...tests].map(([test, groups]) => makeTest(test, groups)), ...makeUnused());
+const places = new Map([...document.querySelectorAll(".map")].map(({ card }, place) => [card, place]));
+cards.sort((one, other) => places.get(one) - places.get(other)); // as they are seen
 if (!cards.length) byId("tests").prepend(el("p", { className: "nothing", textContent: "Every comparison agrees with its baseline." }));
 makeFilters();
 remember();
 tally();
 byId("search").addEventListener("input", () => { wanted = byId("search").value.toLowerCase(); narrow(); });
 byId("download").addEventListener("click", download);
+byId("undo").addEventListener("click", undo);
 byId("keys").addEventListener("click", () => byId("help").showModal());
 byId("command").addEventListener("click", () => {
   byId("command-text").value = command();
