@@ -345,7 +345,7 @@ def test_ways_to_look_at_it(page):
     def captions():
         return [one.text for one in found.find_elements("css selector", "figcaption")]
 
-    difference = "difference: red rose, blue fell"
+    difference = "difference (red: higher, blue: lower)"
     assert captions() == ["expected", "actual", difference]
     page.press("2")
     assert captions() == ["expected"]
@@ -410,17 +410,65 @@ def test_zoom_and_scrolling_in_step(page):
     until(lambda: places() == [[123, 45]] * 3)
 
 
-def test_colours_outside_of_the_expected_range_are_named(page, reported):
-    levels = decoded(reported, STEM, "actual").tiles
-    assert ((levels < rendering.LOWEST) | (levels > rendering.HIGHEST)).any()
+RANGE = "lowest to highest value of a channel in the baseline"
+
+
+def legend(page, found):
+    """Return what the colours of a picture mean, each with the colour of its swatch."""
+    told = page.ask(
+        "return [...arguments[0].querySelectorAll('.legend li')]"
+        ".map(one => [getComputedStyle(one.firstChild).backgroundColor, one.textContent])",
+        found,
+    )
+    return [tuple(one) for one in told]
+
+
+def test_the_legend_names_the_colours_that_are_there(page, reported):
+    levels = decoded(reported, STEM, "actual").tiles[[2, 4]]
+    assert (levels < rendering.LOWEST).any()
+    assert (levels > rendering.HIGHEST).any()
     found = drawn(page, STEM, "stem")
-    told = [one.text for one in found.find_elements("css selector", ".count")]
-    named = "· teal lies below, yellow above the expected range"
-    assert told == ["2 of 6 channels changed", named]
-    other = drawn(page, "tests/test_net.py::test_wider", ".")
-    assert [one.text for one in other.find_elements("css selector", ".count")] == [
-        "other channels or sizes: no difference is drawn"
+    pictures = ["rgb(0, 80, 80)", "rgb(255, 223, 27)"]
+    assert legend(page, found) == [
+        ("rgba(0, 0, 0, 0)", RANGE),
+        (pictures[0], "below that range"),
+        (pictures[1], "above that range"),
+        ("rgb(178, 16, 40)", "higher than before"),
+        ("rgb(16, 84, 176)", "lower than before"),
     ]
+    page.press("2")
+    assert [text for _, text in legend(page, found)] == [
+        RANGE,
+        "below that range",
+        "above that range",
+    ]
+    page.press("4")
+    assert [text for _, text in legend(page, found)] == ["higher than before", "lower than before"]
+    other = drawn(page, "tests/test_net.py::test_wider", ".")
+    assert [text for _, text in legend(page, other)] == [RANGE]
+
+
+def test_the_legend_and_the_numbers_of_what_is_not_finite(page):
+    found = drawn(page, "tests/test_net.py::test_marks", ".")
+    assert [text for _, text in legend(page, found)] == [
+        RANGE,
+        "above that range",
+        "NaN",
+        "+Inf",
+        "higher than before",
+        "NaN, Inf or dead came or went",
+    ]
+    colours = page.ask(
+        "return [...arguments].map(level => rgb(colour(level)))", rendering.NAN, rendering.PLUS_INF
+    )
+    assert [colour for colour, text in legend(page, found) if text in {"NaN", "+Inf"}] == [
+        colour.replace(" ", ", ") for colour in colours
+    ]
+    rows = [one.text for one in found.find_elements("css selector", "tbody tr")]
+    assert rows[:2] == ["NaN count 0 1 1 0", "Inf count 0 1 1 0"]
+    assert found.find_element("css selector", ".says").text.startswith(
+        "1 value became NaN; 1 value became Inf; relative L2 change "
+    )
 
 
 def test_all_channels_or_those_that_changed(page):

@@ -11,6 +11,7 @@ from pytest_featuremaps.baseline.comparing import compare
 from pytest_featuremaps.baseline.tables import INPUTS, Line, Table
 from pytest_featuremaps.baseline.tolerances import Tolerance
 from pytest_featuremaps.story import story
+from pytest_featuremaps.story.phrases import clip
 
 headline = partial(story.headline, accept="pytest --snapshot-update")
 tell = partial(story.tell, accept="pytest --snapshot-update")
@@ -72,25 +73,55 @@ def test_one_changed_layer():
     comparison = compare(table(A, B, C), table(A, after, C))
 
     assert headline(comparison, "n.jsonl") == [
-        "b changed first: relative L2 change 3.1e-02, allowed 1.0e-04",
+        "b changed first: 2 values became NaN; relative L2 change 3.1e-02, allowed 1.0e-04",
         "why: same weights: its code or its input changed",
         "nothing after it; within tolerance: 2 of 3 maps",
         "n.jsonl: the whole story is in the report section; accept with: pytest --snapshot-update",
     ]
     assert tell(comparison, "n.jsonl") == [
         "n.jsonl: 1 of 3 maps differs from the baseline",
-        "b changed first: relative L2 change 3.1e-02, allowed 1.0e-04",
+        "b changed first: 2 values became NaN; relative L2 change 3.1e-02, allowed 1.0e-04",
         "  it is a Conv2d of shape 1×64×56×56, float32",
         "  beyond what is allowed (tolerance cpu):",
+        "    NaN count moved by 2, allowed 0 (0 → 2)",
         "    relative L2 change 3.1e-02, allowed 1.0e-04",
         "    mean moved by 5.0e-02, allowed 1.0e-04 (0.25 → 0.3)",
         "    max moved by 5.0e-01, allowed 1.3e-03 (2.5 → 3)",
-        "    NaN count moved by 2, allowed 0 (0 → 2)",
         "  why: same weights: its code or its input changed",
         "no tolerance profile would pass",
         "environment: no difference from the baseline's",
         "accept with: pytest --snapshot-update",
     ]
+
+
+NOT_FINITE = [
+    ((0, 0), (960, 0), "960 values became NaN"),
+    ((0, 0), (1, 3), "1 value became NaN; 3 values became Inf"),
+    ((5, 0), (7, 0), "2 values became NaN"),
+    ((1, 0), (0, 2), "1 value is no longer NaN; 2 values became Inf"),
+    ((0, 9), (0, 0), "9 values are no longer Inf"),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "told"), NOT_FINITE)
+def test_values_that_are_not_finite_come_first(before, after, told):
+    names = ("nan_count", "inf_count")
+    expected = with_stats(B, **dict(zip(names, before, strict=True)))
+    actual = with_stats(off(B), **dict(zip(names, after, strict=True)), mean=0.3)
+    comparison = compare(table(A, expected), table(A, actual))
+    moved = "relative L2 change 3.1e-02, allowed 1.0e-04"
+    assert headline(comparison, "t")[0] == clip(f"b changed first: {told}; {moved}")
+    still = with_stats(B, **dict(zip(names, after, strict=True)))
+    comparison = compare(table(A, expected), table(A, still))
+    assert headline(comparison, "t")[0] == f"b changed first: {told}"
+
+
+def test_values_that_are_not_finite_come_first_in_a_long_line():
+    long = "encoder." * 12 + "conv"
+    before, after = replace(A, key=long), replace(with_stats(off(A), nan_count=960), key=long)
+    told = headline(compare(table(before), table(after)), "t")[0]
+    assert told.startswith("encoder.encoder.en…oder.encoder.conv changed: 960 values became NaN")
+    assert len(told) <= 100
 
 
 def test_a_change_of_everything():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from pytest_featuremaps.baseline.tables import STATISTICS, Line
 from pytest_featuremaps.baseline.tolerances import ROUNDING, Tolerance, estimate, resolve
@@ -176,9 +176,12 @@ def _moves(expected: Line, actual: Line, tolerance: Tolerance) -> list[Violation
     if expected.nonfinite and actual.nonfinite:
         pairs = zip(expected.nonfinite, actual.nonfinite, strict=True)
         moves.append(Violation("nonfinite", sum(a != b for a, b in pairs), 0))
-    # A digest says that something changed, and no more: numbers come first.
-    moves.sort(key=lambda move: move.quantity == "bytes")
+    moves.sort(key=lambda move: _RANKS.get(move.quantity, 1))
     return moves
+
+
+# NaN and Inf say more than any number. A digest says that something changed, and no more.
+_RANKS: Final = {"nan_count": 0, "inf_count": 0, "bytes": 2}
 
 
 def _limits(expected: Line, actual: Line, tolerance: Tolerance, rms: float) -> dict[str, float]:

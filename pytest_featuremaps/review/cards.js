@@ -12,14 +12,6 @@ const KEYS = [
   ["/", "search"], ["?", "these lists"],
 ];
 
-const COLOURS = [
-  ["grey", "the range of the channel in the baseline, from black to white"],
-  ["teal, yellow", "below that range, above it"],
-  ["magenta, orange, blue", "NaN, +Inf, −Inf"],
-  ["dark blue", "a dead channel: zero everywhere"],
-  ["difference", "red where the value rose, blue where it fell, violet where a mark came or went"],
-];
-
 const report = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const cards = [];
@@ -246,6 +238,13 @@ function choicesOf(card) {
   return [el("div", { className: "choices" }, card.buttons.accept, card.buttons.reject)];
 }
 
+// Swatches of colours, each with what it means.
+const swatches = (meanings) => meanings.map(([look, text]) => {
+  const swatch = el("i", { className: "swatch" });
+  swatch.style.background = look;
+  return [swatch, text];
+});
+
 function show(card) {
   card.node.dataset.decision = card.decision;
   card.state.textContent = { accept: "accepted", reject: "rejected" }[card.decision] || "";
@@ -288,7 +287,9 @@ function numbers(card) {
   const beyond = Object.fromEntries(violations.map((one) => [one.quantity, one]));
   // The shape and dtype that both have stand above already.
   const same = (name) => ["shape", "dtype"].includes(name) && String(before[name] ?? after[name]) === String(after[name] ?? before[name]);
-  const names = [...new Set([...Object.keys(beyond), ...Object.keys(before), ...Object.keys(after)])].filter((name) => !same(name));
+  const found = [...new Set([...Object.keys(beyond), ...Object.keys(before), ...Object.keys(after)])].filter((name) => !same(name));
+  const broken = ["nan_count", "inf_count"].filter((name) => before[name] || after[name]);
+  const names = [...broken, ...found.filter((name) => !broken.includes(name))];
   const rows = names.map((name) => {
     const one = name in before || name in after ? beyond[name] && typeof beyond[name].observed === "number" ? beyond[name] : {} : beyond[name];
     return el("tr", { className: name in beyond ? "beyond" : "" }, el("th", { scope: "row", textContent: QUANTITIES[name] || name }),

@@ -11,7 +11,7 @@ const MARK_COLOURS = {
 
 const packed = ([red, green, blue]) => (255 << 24 | blue << 16 | green << 8 | red) >>> 0;
 const PALETTE = Uint32Array.from({ length: GUTTER + 1 }, (_, level) => packed(colour(level)));
-const NO_CHANGE = packed([255, 255, 255]), OTHER_MARK = packed([122, 62, 200]);
+const NO_CHANGE = packed([255, 255, 255]);
 
 function colour(level) {
   if (level >= LEVELS) return MARK_COLOURS[level];
@@ -22,18 +22,47 @@ function colour(level) {
   return [grey, grey, grey];
 }
 
-// Whether some value lies outside of the range it is drawn in, that of the baseline.
-function isOutside(picture) {
-  return picture.tiles.some((tile) => tile.some((level) => level < LOWEST || (level > HIGHEST && level < LEVELS)));
+const HIGHER = [178, 16, 40], LOWER = [16, 84, 176], OTHER = [122, 62, 200];
+const isMark = (before, after) => Math.max(before, after) >= LEVELS;
+const rgb = (parts) => `rgb(${parts.join(" ")})`;
+
+// What the colours of a picture mean: how they look, what is said of them, and which levels have them.
+const RANGE = ["linear-gradient(90deg, #000, #fff)", "lowest to highest value of a channel in the baseline"];
+const MEANINGS = [
+  [rgb(colour(0)), "below that range", (level) => level < LOWEST],
+  [rgb(colour(LEVELS - 1)), "above that range", (level) => level > HIGHEST && level < LEVELS],
+  [rgb(colour(NAN)), "NaN", (level) => level === NAN],
+  [rgb(colour(PLUS_INF)), "+Inf", (level) => level === PLUS_INF],
+  [rgb(colour(MINUS_INF)), "−Inf", (level) => level === MINUS_INF],
+  [rgb(colour(DEAD)), "dead channel: zero everywhere", (level) => level === DEAD],
+];
+// Of a difference: which two levels have it.
+const DIFFERENCES = [
+  [rgb(HIGHER), "higher than before", (before, after) => !isMark(before, after) && after > before],
+  [rgb(LOWER), "lower than before", (before, after) => !isMark(before, after) && after < before],
+  [rgb(OTHER), "NaN, Inf or dead came or went", (before, after) => before !== after && isMark(before, after)],
+];
+
+// Returns what the colours mean that are there: in pictures, and in the difference of two.
+function meaningsIn(pictures, places) {
+  const seen = new Set();
+  for (const { tiles } of pictures) for (const place of places) for (const level of tiles[place] || []) seen.add(level);
+  return [RANGE, ...MEANINGS.filter(([, , has]) => [...seen].some((level) => has(level)))];
+}
+
+function differencesIn(before, after, places) {
+  const seen = new Set();
+  for (const place of places) before.tiles[place].forEach((level, pixel) => seen.add(level << 8 | after.tiles[place][pixel]));
+  return DIFFERENCES.filter(([, , has]) => [...seen].some((pair) => has(pair >> 8, pair & 255)));
 }
 
 // White where nothing changed, towards red where the value rose and blue where it fell; the root
 // makes a few levels seen, too.
 function differenceColour(before, after) {
   if (before === after) return NO_CHANGE;
-  if (Math.max(before, after) >= LEVELS) return OTHER_MARK;
+  if (isMark(before, after)) return packed(OTHER);
   const share = Math.sqrt(Math.abs(after - before) / (LEVELS - 1));
-  const end = after > before ? [178, 16, 40] : [16, 84, 176];
+  const end = after > before ? HIGHER : LOWER;
   return packed(end.map((part) => Math.round(255 - (255 - part) * share)));
 }
 

@@ -170,6 +170,7 @@ byId("copy").addEventListener("click", () => {
   byId("command-text").select();
   document.execCommand("copy");
 });
+const COLOURS = swatches([RANGE, ...MEANINGS, ...DIFFERENCES]);
 for (const [name, lines] of [["key-list", KEYS], ["colour-list", COLOURS]]) {
-  byId(name).append(...lines.flatMap(([term, text]) => [el("dt", { textContent: term }), el("dd", { textContent: text })]));
+  byId(name).append(...lines.flatMap(([term, text]) => [el("dt", {}, term), el("dd", { textContent: text })]));
 }

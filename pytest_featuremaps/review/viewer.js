@@ -6,8 +6,8 @@ const MODES = { 1: "Side by side", 2: "Blink", 3: "Slider", 4: "Difference" };
 function viewer(card) {
   const stage = el("div", { className: "stage", textContent: "…" });
   const reading = el("output", { className: "reading", textContent: "Point at a pixel to read it." });
-  const tools = el("div", { className: "tools" });
-  card.redraw = () => redraw(card, tools, stage, reading);
+  const tools = el("div", { className: "tools" }), legend = el("ul", { className: "legend", aria: { label: "Colours" } });
+  card.redraw = () => redraw(card, { tools, stage, reading, legend });
   let width = 0;
   new ResizeObserver(() => {
     if (card.sheets && width && width !== stage.clientWidth) fit(card, stage);
@@ -16,7 +16,7 @@ function viewer(card) {
   load(card).then(card.redraw).catch((error) => {
     stage.textContent = `The picture cannot be shown: ${error.message}`;
   });
-  return el("div", { className: "viewer" }, tools, stage, reading);
+  return el("div", { className: "viewer" }, tools, legend, stage, reading);
 }
 
 async function load(card) {
@@ -27,7 +27,7 @@ async function load(card) {
   if (sameShape(card.before, card.after)) card.changed ??= changedPlaces(card.before, card.after, levels);
 }
 
-function redraw(card, tools, stage, reading) {
+function redraw(card, { tools, stage, reading, legend }) {
   clearInterval(card.blinking);
   card.turn = null;
   const { before, after, changed } = card;
@@ -45,7 +45,7 @@ function redraw(card, tools, stage, reading) {
   const plain = (picture) => panel(picture, (place, pixel) => PALETTE[picture.tiles[place][pixel]]);
   const panels = before ? [["expected", plain(before), before], ["actual", plain(after), after]] : [["new", plain(after), after]];
   if (changed) {
-    panels.push(["difference: red rose, blue fell", panel(after, (place, pixel) => differenceColour(before.tiles[place][pixel], after.tiles[place][pixel])), after]);
+    panels.push(["difference (red: higher, blue: lower)", panel(after, (place, pixel) => differenceColour(before.tiles[place][pixel], after.tiles[place][pixel])), after]);
   }
   for (const [name, made] of panels) made.setAttribute("aria-label", `${name}: ${several(places.length, "channel")} of ${card.key}`);
   stage.className = `stage mode${mode}`;
@@ -54,6 +54,11 @@ function redraw(card, tools, stage, reading) {
   fit(card, stage);
   watch(card, stage, panels, places, grid, reading);
   keepingFocus(tools, "button", controls(card, mode, narrowed));
+  const meanings = [
+    ...(mode === "4" ? [] : meaningsIn(before ? [before, after] : [after], changed ? places : [...Array(Math.max(before?.tiles.length ?? 0, every.length)).keys()])),
+    ...(changed && "14".includes(mode) ? differencesIn(before, after, places) : []),
+  ];
+  legend.replaceChildren(...swatches(meanings).map((parts) => el("li", {}, ...parts)));
 }
 
 // Whoever presses a button stays on it, although it is made anew.
@@ -112,7 +117,6 @@ function controls(card, mode, narrowed) {
   const which = !narrowed ? [] : [button(card.all ? `Only the ${card.changed.length} that changed` : `All ${several(total, "channel")}`, toggle)];
   const told = !card.changed ? [] : [el("span", { className: "count", textContent: card.changed.length ? `${card.changed.length} of ${several(total, "channel")} changed` : "no pixel is beyond tolerance" })];
   if (card.before && !card.changed) told.push(el("span", { className: "count", textContent: "other channels or sizes: no difference is drawn" }));
-  if (card.changed && isOutside(card.after)) told.push(el("span", { className: "count", textContent: "· teal lies below, yellow above the expected range" }));
   return [el("div", { className: "modes", aria: { role: "group", label: "How it is shown" } }, ...modes),
     el("div", { className: "modes", aria: { role: "group", label: "Zoom" } }, button("−", () => zoom(card, -1), { aria: { label: "Smaller" } }), button("+", () => zoom(card, 1), { aria: { label: "Larger" } })),
     ...which, ...told];

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pytest_featuremaps.baseline.comparing import Comparison
 from pytest_featuremaps.baseline.judging import Entry, Violation, shape_text
 from pytest_featuremaps.baseline.tables import Line, Value
-from pytest_featuremaps.wording import plain
+from pytest_featuremaps.wording import counted, plain
 
 WIDTH: Final = 100
 KEY_WIDTH: Final = 36  # of a key in a line of limited width
@@ -21,6 +22,7 @@ _QUANTITIES: Final[Mapping[str, str]] = {
     "inf_count": "Inf count",
     "nonfinite": "places of NaN and Inf",
 }
+_NOT_FINITE: Final[Mapping[str, str]] = {"nan_count": "NaN", "inf_count": "Inf"}
 
 
 def say(comparison: Comparison, entry: Entry, *, other_weights: bool = False) -> str:
@@ -34,7 +36,29 @@ def say(comparison: Comparison, entry: Entry, *, other_weights: bool = False) ->
     if not entry.violations:
         return entry.kind if entry.partner is None else called(entry)
     own = own_change(entry, other_weights=other_weights)
-    return say_violation(comparison, entry.violations[0]) + (f" ({own})" if own else "")
+    return say_most(comparison, entry) + (f" ({own})" if own else "")
+
+
+def say_most(comparison: Comparison, entry: Entry) -> str:
+    """Return what is most telling of a map beyond tolerance: NaN and Inf, then what moved."""
+    told = list(filter(None, (_gained_or_lost(entry, one) for one in entry.violations)))
+    others = [one for one in entry.violations if not _gained_or_lost(entry, one)]
+    moved = [one for one in others if not told or one.quantity == "relative_l2"]
+    return "; ".join([*told, *(say_violation(comparison, one) for one in moved[:1])])
+
+
+def _gained_or_lost(entry: Entry, violation: Violation) -> str:
+    """Say how many values became NaN or Inf, or are no longer; empty of other quantities."""
+    name = _NOT_FINITE.get(violation.quantity)
+    if name is None or entry.expected is None or entry.actual is None:
+        return ""
+    more = entry.actual.stats[violation.quantity] - entry.expected.stats[violation.quantity]
+    if not math.isfinite(more):
+        return ""
+    values = counted(round(abs(more)), "value")
+    if more > 0:
+        return f"{values} became {name}"
+    return f"{values} {'is' if abs(more) == 1 else 'are'} no longer {name}"
 
 
 def own_change(entry: Entry, *, other_weights: bool) -> str:

@@ -21,7 +21,7 @@ from pytest_featuremaps.story.phrases import (
     quantity,
     say,
     say_fully,
-    say_violation,
+    say_most,
 )
 from pytest_featuremaps.wording import counted, plain
 
@@ -112,7 +112,7 @@ def _disagreement(comparison: Comparison, title: str, differing: int) -> str:
 
 def _opening(comparison: Comparison, first: Entry, width: int | None = None) -> str:
     if first.violations:
-        told = _say_first(comparison, first)
+        told = say_most(comparison, first)
         return f"{name(comparison, first, width)} {_changed(comparison)}: {told}"
     key, block = plain(first.key, width), structure.block_of(comparison, first)
     if first.partner:
@@ -129,10 +129,6 @@ def _opening(comparison: Comparison, first: Entry, width: int | None = None) -> 
     return f"{key} is {state}, as is all of {plain(block.name, width)}: {len(block.keys)} maps"
 
 
-def _say_first(comparison: Comparison, entry: Entry) -> str:
-    return say_violation(comparison, entry.violations[0])
-
-
 def _changed(comparison: Comparison) -> str:
     return "changed first" if len(comparison.entries) > 1 else "changed"
 
@@ -145,7 +141,7 @@ def _reason(comparison: Comparison, first: Entry, width: int | None = None) -> I
     changed = next((entry for entry in comparison.entries if entry.violations), None)
     if changed is None:
         return
-    key, said = name(comparison, changed, width), _say_first(comparison, changed)
+    key, said = name(comparison, changed, width), say_most(comparison, changed)
     if changed.key in structure.changed_weights(comparison):
         yield f"{key} changed first: {said} (its weights changed)"
     elif first.kind in {"added", "removed"}:
