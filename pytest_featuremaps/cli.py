@@ -12,7 +12,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     known = {
-        "list": (_list, "tell what waits for review"),
+        "list": (_list, "list what waits for review"),
         "review": (_review, "decide on one feature map after the other"),
         "accept": (_accept, "make what was found the baseline"),
         "reject": (_reject, "forget what was found, and keep the baseline"),
@@ -113,24 +113,30 @@ def _list(args: argparse.Namespace) -> int:
     if args.json:
         _say(json.dumps([_described(one) for one in selected], indent=1))
     else:
-        _say("\n".join([*listing.lines(selected), listing.summary(selected)]))
-    return LEFT if selected else DONE
+        _say("\n".join([*listing.lines(selected), _summary(args, selected)]))
+    return LEFT if selected else _nothing(args)
 
 
 def _review(args: argparse.Namespace) -> int:
     if _is_in_ci():
         return _refuse_in_ci()
     selected = _selected(args)
-    _say(listing.summary(selected))
-    review = InteractiveReview(selected, _say)
+    _say(_summary(args, selected))
+    if not selected:
+        return _nothing(args)
+    # There is nothing to decide about what was compared with a revision.
+    decidable = [one for one in selected if not one.result.record.revision]
+    if not decidable:
+        return LEFT
+    review = InteractiveReview(decidable, _say)
     try:
         review.run(input)
     except KeyboardInterrupt:
         return _complain("Interrupted: nothing was accepted or rejected.", LEFT)
     accepted = _carry_out("accept", review.selections("accept"), args)
     rejected = _carry_out("reject", review.selections("reject"), args)
-    left = _selected(args)
-    _say(listing.summary(left))
+    left = list(_left_of(selected, args))
+    _say(_summary(args, left, again=True))
     return LEFT if left else max(accepted, rejected)
 
 
@@ -140,7 +146,14 @@ def _accept(args: argparse.Namespace) -> int:
     if args.approvals is None:
         return _decide("accept", _selected(args), args)
     try:
-        decisions = list(selection.approved(_results(args), args.approvals.read_bytes()))
+        approvals = args.approvals.read_bytes()
+    except FileNotFoundError:
+        return _complain(f"--approvals {args.approvals}: there is no such file.", WRONG)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        return _complain(f"--approvals {args.approvals} cannot be read: {reason}.", WRONG)
+    try:
+        decisions = list(selection.approved(_results(args), approvals))
     except BadApprovals as error:
         return _complain(f"{args.approvals}: {error}.", WRONG)
     codes = [_decide(decision, [chosen], args) for decision, chosen in decisions]
@@ -152,16 +165,21 @@ def _reject(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    results = [chosen.result for chosen in _selected(args)]
+    selected = _selected(args)
+    if not selected and _others(args, selected):
+        return _complain(_summary(args, selected), NOTHING)
     path = args.output or Path("featuremaps.html")
-    disk.replace(path, page.render(results))
+    reason = disk.make_room(path, Path.cwd(), args.root)
+    if reason:
+        return _complain(f"--output {path}: {reason}.", WRONG)
+    disk.replace(path, page.render([chosen.result for chosen in selected]))
     _say(str(path))
     return DONE
 
 
 def _decide(decision: str, selected: Sequence[Selection], args: argparse.Namespace) -> int:
     if not selected:
-        return _complain("Nothing waits for review that was asked for.", NOTHING)
+        return _complain(_summary(args, selected), NOTHING)
     return _carry_out(decision, selected, args)
 
 
@@ -222,6 +240,36 @@ def _described(chosen: Selection, *, whole: bool = True) -> dict[str, Any]:
 
 def _selected(args: argparse.Namespace) -> list[Selection]:
     return selection.select(_results(args), args.names, test=args.test, layer=args.layer)
+
+
+def _left_of(selected: Iterable[Selection], args: argparse.Namespace) -> Iterator[Selection]:
+    """Yield what was chosen and is not decided yet."""
+    keys = {chosen.result.folder: chosen.keys for chosen in selected}
+    for chosen in selection.select(_results(args)):
+        left = chosen.keys & keys.get(chosen.result.folder, frozenset())
+        if left:
+            yield Selection(chosen.result, left)
+
+
+def _summary(
+    args: argparse.Namespace, selected: Sequence[Selection], *, again: bool = False
+) -> str:
+    filters = [
+        f"-k {args.test}" if args.test else "",
+        f"--layer {args.layer}" if args.layer else "",
+    ]
+    words = " ".join([*args.names, *filter(None, filters)])
+    return listing.summary(selected, asked=words, others=_others(args, selected), again=again)
+
+
+def _others(args: argparse.Namespace, selected: Iterable[Selection]) -> int:
+    """Return how many feature maps wait besides those that are asked for."""
+    every = selection.select(_results(args))
+    return sum(len(one.keys) for one in every) - sum(len(one.keys) for one in selected)
+
+
+def _nothing(args: argparse.Namespace) -> int:
+    return NOTHING if _others(args, ()) else DONE
 
 
 def _results(args: argparse.Namespace) -> list[folder.Result]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import re
 import shutil
 import time
@@ -33,6 +34,36 @@ def replace(path: Path, data: bytes) -> None:
         raise type(error)(error.errno, error.strerror, str(path)) from None
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def make_room(path: Path, *around: Path) -> str:
+    """Make the folders of a file as far as they are inside others; say why where that cannot be.
+
+    Args:
+        path: that of the file.
+        around: in these folders others are made.
+
+    Raises:
+        OSError: a folder cannot be made.
+    """
+    reason = no_room(path, *around)
+    if not reason:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return reason
+
+
+def no_room(path: Path, *around: Path) -> str:
+    """Say why `make_room` would make no folders for a file; empty where it would."""
+    whole = Path(os.path.realpath(path))
+    if whole.is_dir():
+        return "this is a folder, name a file in it"
+    there = next(one for one in whole.parents if one.exists())
+    if not there.is_dir():
+        return f"{there} is not a folder"
+    missing = there != whole.parent
+    if missing and not any(whole.is_relative_to(os.path.realpath(one)) for one in around):
+        return f"there is no folder {whole.parent}, and only below {around[-1]} one is made"
+    return ""
 
 
 def temporary(folder: Path) -> Path:

@@ -37,9 +37,17 @@ def may_begin_with(name: str, text: str, *, limit: int) -> bool:
     return name == start or name.startswith(f"{start}[")
 
 
-def slug(text: str, *, most: int = 60) -> str:
-    """Write a text as a short, plain file name: its last characters, and a hash of all of it."""
-    readable = re.sub(r"[^A-Za-z0-9_\-\[\]]+", ".", text)[-most:].strip(".")
+def slug(text: str, *shorter: str, most: int = 60) -> str:
+    """Write a text as a short, plain file name: how it begins, and a hash of all of it.
+
+    Args:
+        text: any text.
+        shorter: what may be shown of a longer one instead, the longest first.
+        most: the most characters that are shown.
+    """
+    ways = (text, *shorter)
+    begin = next((one for one in ways if len(one) <= most), ways[-1])
+    readable = re.sub(r"[^A-Za-z0-9_\-\[\]]+", ".", begin)[:most].strip(".")
     return f"{readable}~{_hash(text)}"
 
 

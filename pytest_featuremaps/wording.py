@@ -33,6 +33,13 @@ def plain(text: str, width: int | None = 160) -> str:
     return f"{shown[: width // 2]}…{shown[-(width // 2 - 1) :]}"
 
 
+def as_layer(key: str, width: int | None = 160) -> str:
+    """Write the key of a feature map into a sentence, which one of the model itself would end."""
+    return (
+        f"the model ({plain(key, width)})" if re.match(r"\.($|[#\[.])", key) else plain(key, width)
+    )
+
+
 def counted(number: int, noun: str) -> str:
     """Write a number with its noun."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pytest_featuremaps.filenames import encode, may_begin_with
+from pytest_featuremaps.filenames import encode, may_begin_with, slug
 
 LIMIT = 60
 TEXTS = st.text(max_size=120)
@@ -65,3 +65,12 @@ def test_a_name_belongs_to_the_text_it_begins_with(text, suffix):
 def test_a_longer_test_name_is_another_test():
     assert not may_begin_with("test_ab", "test_a", limit=LIMIT)
     assert not may_begin_with("test_a", "test_ab", limit=LIMIT)
+
+
+def test_a_short_name_shows_how_a_text_begins():
+    assert slug("tests/test_it.py::test_a[x y]").startswith("tests.test_it.py.test_a[x.y]~")
+    assert slug("test_" + "x" * 100) == slug("test_" + "x" * 100)
+    assert slug("test_" + "x" * 100).startswith(f"test_{'x' * 55}~")
+    assert slug("a" * 90, "b" * 70, "c" * 20).startswith(f"{'c' * 20}~")
+    assert slug("a" * 90, "b" * 70, "c" * 80).startswith(f"{'c' * 60}~")
+    assert slug("a" * 90, "c") != slug("b" * 90, "c")

@@ -119,6 +119,22 @@ def test_the_report_of_a_run(write, pytester):
         path.unlink()
 
 
+def test_a_report_into_a_folder_that_is_missing(write, pytester, tmp_path_factory):
+    write("def test_it(): pass")
+    outside = tmp_path_factory.mktemp("outside") / "nosuch"
+    result = pytester.runpytest(f"--featuremaps-report={outside}/page.html")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [
+            f"ERROR: --featuremaps-report={outside}/page.html: there is no folder {outside}, and "
+            f"only below {pytester.path} one is made"
+        ]
+    )
+    assert not outside.exists()
+    pytester.runpytest("--featuremaps-report=made/here/page.html").assert_outcomes(passed=1)
+    assert (pytester.path / "made" / "here" / "page.html").is_file()
+
+
 def test_the_report_of_a_green_run(write, pytester):
     write("def test_it(): pass")
     path = pytester.path / "page.html"

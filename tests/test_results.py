@@ -287,3 +287,17 @@ def test_two_runs_at_once_leave_one_whole_result(tmp_path):
     assert (result.record.why, result.read(result.record.update)) == ("c", b"c")
     folder.forget_comparison(tmp_path, "test_it.py::test_a", result.record.baseline)
     assert list(tmp_path.parent.iterdir()) == [] or not tmp_path.exists()
+
+
+FOLDERS = {
+    "tests/test_it.py::test_a[x]": "tests.test_it.py.test_a[x]",
+    f"tests/{'far/' * 20}test_it.py::TestNet::test_a[x]": "test_it.py.TestNet.test_a[x]",
+    f"tests/test_{'long_' * 9}file.py::test_name[{'case-' * 9}]": f"test_name[{'case-' * 9}]",
+    f"tests/test_it.py::test_name[{'long-' * 50}case]": f"test_name[{'long-' * 10}",
+}
+
+
+@pytest.mark.parametrize(("test", "name"), FOLDERS.items())
+def test_a_folder_is_called_as_its_test_begins(tmp_path, test, name):
+    place = folder.write(tmp_path, record(test=test), {"update.jsonl": b""})
+    assert place.parent.name.rpartition("~")[0] == name

@@ -40,7 +40,7 @@ def test_nothing_waits(project, capsys):
     assert cli.main(["list"]) == cli.DONE
     assert capsys.readouterr().out == "Nothing waits for review.\n"
     assert cli.main(["accept"]) == cli.NOTHING
-    assert capsys.readouterr().err == "Nothing waits for review that was asked for.\n"
+    assert capsys.readouterr().err == "Nothing waits for review.\n"
 
 
 def test_the_list(waiting, capsys):
@@ -57,6 +57,27 @@ def test_the_list(waiting, capsys):
         f"    {folder.read(waiting.output)[1].folder / 'update.png'}",
         "4 feature maps of 1 test wait for review.",
     ]
+
+
+NONE = "Nothing matches {}; 4 feature maps wait for review.\n"
+
+
+@pytest.mark.parametrize("command", ["list", "review", "accept", "reject", "report"])
+def test_filters_that_nothing_matches(waiting, capsys, command):
+    assert cli.main([command, "-k", "test_new"]) == cli.NOTHING
+    said = capsys.readouterr()
+    assert said.out + said.err == NONE.format("-k test_new")
+    assert cli.main([command, TEST, "-k", "a", "--layer", "x\x1b"]) == cli.NOTHING
+    said = capsys.readouterr()
+    assert said.out + said.err == NONE.format(f"{TEST} -k a --layer x\\x1b")
+    assert len(waiting.left()) == 2
+    assert not (waiting.root / "featuremaps.html").exists()
+
+
+def test_the_model_itself_is_called_so(project, capsys):
+    project.leave(maps=(Map(".", "changed", "moved", ".", "."),))
+    cli.main(["list"])
+    assert "    the model (.): moved (its weights changed)\n" in capsys.readouterr().out
 
 
 def test_the_list_for_scripts(waiting, capsys):
@@ -163,6 +184,23 @@ def test_what_was_compared_with_a_revision_is_no_baseline_to_accept(waiting, cap
         "nothing to accept"
     ) in capsys.readouterr().out
     assert waiting.path().read_bytes() == BEFORE
+
+
+def test_what_was_compared_with_a_revision_is_there_to_look_at(waiting, monkeypatch, capsys):
+    waiting.leave(revision="main (1a2b3c4)")
+    cli.main(["list"])
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "1 feature map of 1 test waits for review; "
+        "3 feature maps of 1 test to look at, with nothing to accept."
+    )
+    assert walk(monkeypatch, "a") == cli.LEFT
+    said = capsys.readouterr().out
+    assert "[1/1]" in said
+    assert said.splitlines()[-1] == "3 feature maps of 1 test to look at, with nothing to accept."
+    assert walk(monkeypatch, "a") == cli.LEFT
+    assert capsys.readouterr().out == (
+        "3 feature maps of 1 test to look at, with nothing to accept.\n"
+    )
 
 
 def test_what_an_update_has_written_already_is_done(waiting):
@@ -400,7 +438,7 @@ def test_a_walk_accepts_all_of_the_same_cause_and_asks_about_the_others(
     maps = tuple(Map(key, "changed", "moved", key, key, why=why.get(key, "")) for key in KEYS)
     project.leave(maps=maps, why="same weights and same input: its code changed")
     assert walk(monkeypatch, "C", "R") == cli.DONE
-    stored = tables.load(project.path().read_bytes())
+    stored = table_files.load(project.path().read_bytes())
     assert [line.stats["mean"] for line in stored.lines] == [1.0, 0.0, 1.0]
     said = capsys.readouterr().out
     assert "  accepted: 2 feature maps\n" in said
@@ -423,6 +461,39 @@ def test_what_a_walk_shows(waiting, monkeypatch, capsys):
     assert "A table has no pictures" in said.split("\n[2/3]")[1]
     assert opened == [picture.as_uri()]
     assert said.endswith("4 feature maps of 1 test wait for review.\n")
+
+
+def test_what_a_walk_leaves_of_what_was_asked_for(waiting, monkeypatch, capsys):
+    identity = waiting.left()[0].id
+    monkeypatch.setattr(sys, "stdin", io.StringIO("a\nr\n"))
+    assert cli.main(["review", f"{identity}:conv1", f"{identity}:conv2"]) == cli.DONE
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        f"Nothing else matches {identity}:conv1 {identity}:conv2; "
+        "2 feature maps still wait for review."
+    )
+    monkeypatch.setattr(sys, "stdin", io.StringIO("a\n"))
+    assert cli.main(["review", "--layer", "conv3"]) == cli.DONE
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "Nothing else matches --layer conv3; 1 feature map still waits for review."
+    )
+
+
+def test_the_page_goes_where_there_is_a_folder(waiting, tmp_path_factory, capsys):
+    outside = tmp_path_factory.mktemp("outside")
+    places = {
+        "left/here/page.html": "",
+        str(outside / "page.html"): "",
+        str(outside / "new" / "page.html"): f"there is no folder {outside / 'new'}, and only below "
+        f"{waiting.root} one is made",
+        "left": "this is a folder, name a file in it",
+        "tests/test_it.py/page.html": f"{waiting.root / 'tests' / 'test_it.py'} is not a folder",
+    }
+    for path, reason in places.items():
+        assert cli.main(["report", "-o", path]) == (cli.WRONG if reason else cli.DONE)
+        said = capsys.readouterr()
+        assert said.err == (f"--output {path}: {reason}.\n" if reason else "")
+        assert Path(path).is_file() != bool(reason)
+    assert not (outside / "new").exists()
 
 
 def test_an_interrupted_walk_decides_nothing(waiting, monkeypatch, capsys):
@@ -518,7 +589,14 @@ def test_approvals_that_cannot_be_read(waiting, capsys, text):
     (waiting.root / "approvals.json").write_text(text)
     assert cli.main(["accept", "--approvals", "approvals.json"]) == cli.WRONG
     assert capsys.readouterr().err.startswith("approvals.json: ")
-    assert cli.main(["accept", "--approvals", "missing.json"]) == cli.WRONG
+
+
+def test_approvals_that_are_not_there(waiting, capsys):
+    assert cli.main(["accept", "--approvals", "nosuch.json"]) == cli.WRONG
+    assert capsys.readouterr().err == "--approvals nosuch.json: there is no such file.\n"
+    assert cli.main(["accept", "--approvals", "tests"]) == cli.WRONG
+    assert capsys.readouterr().err == "--approvals tests cannot be read: is a directory.\n"
+    assert waiting.path().read_bytes() == BEFORE
 
 
 def test_outcomes_for_scripts(waiting, capsys):

@@ -94,6 +94,17 @@ def test_one_changed_layer():
     ]
 
 
+@pytest.mark.parametrize("key", [".", ".#1", ".[0]"])
+def test_the_model_itself_is_called_so(key):
+    before, after = replace(A, key=key), replace(off(A), key=key)
+    told = headline(compare(table(before), table(after)), "t")[0]
+    assert told == f"the model ({key}) changed: relative L2 change 3.1e-02, allowed 1.0e-04"
+    told = tell(compare(table(B), table(B, before)), "t")
+    assert f"the model ({key}) is new: the baseline does not hold it" in told
+    told = tell(compare(table(B, before), table(off(B), after)), "t")
+    assert f"  the model ({key}): relative L2 change 3.1e-02, allowed 1.0e-04" in told
+
+
 NOT_FINITE = [
     ((0, 0), (960, 0), "960 values became NaN"),
     ((0, 0), (1, 3), "1 value became NaN; 3 values became Inf"),

@@ -31,17 +31,23 @@ def failure(name, before, after, *headline):
 def test_a_map_in_a_table_and_a_picture_changed_once_and_the_table_says_what_was_first():
     picture = failure("t[b].png", {"b": 0.1}, {"b": 0.2}, "b changed")
     whole = failure("t.jsonl", {"a": 0.1, "b": 0.1}, {"a": 0.2, "b": 0.2}, "a changed first")
-    assert facts([picture, whole]) == {"changed": 2, "first": "a changed first"}
+    assert facts([picture, whole]) == {"changed": 2, "first": "a changed first", "new": False}
 
 
 def test_a_picture_alone_is_one_changed_map():
     seen = failure("t[b].png", {"b": 0.1}, {"b": 0.1}, "picture: 1 of 8 channels differs")
-    assert facts([seen]) == {"changed": 1, "first": "t[b].png: picture: 1 of 8 channels differs"}
+    first = "t[b].png: picture: 1 of 8 channels differs"
+    assert facts([seen]) == {"changed": 1, "first": first, "new": False}
 
 
 def test_a_missing_baseline_is_no_changed_map():
     missing = Failure("t.jsonl", ["t.jsonl: there is no baseline yet", "record it with: ..."], [])
-    assert facts([missing]) == {"changed": 0, "first": "t.jsonl: there is no baseline yet"}
+    first = "t.jsonl: there is no baseline yet"
+    assert facts([missing]) == {"changed": 0, "first": first, "new": True}
+    broken = Failure("t.png", ["t.png cannot be read: ..."], [], expected=b"<<<<<<<")
+    assert facts([broken]) == {"changed": 0, "first": "t.png cannot be read: ...", "new": False}
+    assert facts([broken, missing])["new"] is False
+    assert facts([missing, failure("u.jsonl", {"a": 0.1}, {"a": 0.2}, "a changed")])["new"] is False
 
 
 # --- the block ----------------------------------------------------------------------------------
@@ -57,12 +63,12 @@ def test_the_block_of_one_test():
 
 
 def test_the_block_of_many_tests_is_short():
-    tests = [FailedTest(f"test_it.py::test_{i}", i, "conv1 changed first") for i in range(14)]
+    tests = [
+        FailedTest(f"test_it.py::test_{i}", i, "conv1 changed first", new=not i) for i in range(14)
+    ]
     told = list(lines(tests, last_failed=True))
     assert len(told) == 13
-    assert told[0] == (
-        "91 feature maps changed in 13 tests; 1 test without a baseline that can be read"
-    )
+    assert told[0] == ("91 feature maps changed in 13 tests; 1 test has no baseline yet")
     assert told[-2:] == [
         "  ... and 4 more",
         "next, look at them; accept with: pytest --snapshot-update --last-failed",
@@ -70,9 +76,39 @@ def test_the_block_of_many_tests_is_short():
 
 
 def test_what_is_counted():
-    assert count([FailedTest("a", 0, ""), FailedTest("b", 0, "")]) == (
-        "2 tests without a baseline that can be read"
+    new, broken, changed = (
+        FailedTest("a", 0, "", new=True),
+        FailedTest("b", 0, ""),
+        FailedTest("c", 2, ""),
     )
+    assert count([new]) == "1 test has no baseline yet"
+    assert count([new, new]) == "2 tests have no baseline yet"
+    assert count([broken]) == "1 test has a baseline that cannot be read"
+    assert count([changed, new, broken, broken]) == (
+        "2 feature maps changed in 1 test; 1 test has no baseline yet; "
+        "2 tests have baselines that cannot be read"
+    )
+
+
+def test_what_is_to_be_done_next():
+    new, broken, changed = (
+        FailedTest("a", 0, "", new=True),
+        FailedTest("b", 0, ""),
+        FailedTest("c", 2, ""),
+    )
+
+    def last(*tests):
+        return list(lines(tests, last_failed=True))[-1]
+
+    update = "pytest --snapshot-update"
+    assert last(new) == f"record with: {update} a"
+    assert last(new, new) == f"record with: {update} --last-failed"
+    assert (
+        last(broken) == f"restore them from version control, or record them anew with: {update} b"
+    )
+    assert last(changed, new) == f"next, look at them; accept with: {update} --last-failed"
+    assert "Accept with: <code>" in step_summary([changed, new], last_failed=True)
+    assert "Record with: <code>" in step_summary([new], last_failed=True)
 
 
 def test_without_a_cache_the_command_names_the_tests():
@@ -151,7 +187,7 @@ def test_other():
 """
 BLOCK = [
     "*- feature baselines -*",
-    "2 feature maps changed in 2 tests; 1 test without a baseline that can be read",
+    "2 feature maps changed in 2 tests; 1 test has no baseline yet",
     "  test_it.py::test_table[[]a]: small_model.conv2 changed first: relative L2 change *",
     "  test_it.py::test_table[[]b]: small_model.conv2 changed first: relative L2 change *",
     "  test_it.py::test_new: test_new.jsonl: there is no baseline yet",

@@ -29,6 +29,8 @@ function el(name, properties = {}, ...children) {
 const button = (text, onclick, more = {}) => el("button", { type: "button", textContent: text, onclick, ...more });
 // Long ids of tests and layers break where a word of theirs ends.
 const breakable = (text) => text.split(/(?<=[/:._[\]-])/).flatMap((part) => [el("wbr"), part]).slice(1);
+// How the key of a feature map is written: one of the model itself reads as the end of a sentence.
+const nameOf = ({ key }) => (/^\.($|[#[.])/.test(key) ? `the model (${key})` : key);
 const isShown = (card) => !card.hidden;
 const several = (count, thing) => `${count} ${thing}${count === 1 ? "" : "s"}`;
 const kindOf = (kind) => Object.keys(KINDS).find((one) => KINDS[one].includes(kind)) || "changed";
@@ -115,7 +117,7 @@ function settle(decided) {
   byId("done").hidden = !last;
   if (!last) return;
   const { length } = last.before, verb = { accept: "accepted", reject: "rejected" }[last.decision] || "undecided again";
-  byId("done-what").textContent = length > 1 ? `${length} ${verb}` : `1 ${verb}: ${last.before[0][0].key}`;
+  byId("done-what").textContent = length > 1 ? `${length} ${verb}` : `1 ${verb}: ${nameOf(last.before[0][0])}`;
 }
 
 function remember() {
@@ -178,12 +180,12 @@ function makeCard(card) {
   const shape = (map.after.shape || map.before.shape || []).join("×");
   const flags = card.first ? [el("strong", { className: "flag", textContent: "changed first" })] : [];
   card.state = el("span", { className: "state" });
-  const title = el("h3", {}, el("span", { className: "key" }, ...breakable(card.key)), " ",
+  const title = el("h3", {}, el("span", { className: "key" }, ...breakable(nameOf(card))), " ",
     el("span", { className: `badge ${card.kind.split(" ")[0]}`, textContent: card.kind }), ...flags, card.state);
   const { revision } = card.parts[0].result;
   const about = [card.name && `“${card.name}”`, map.module, shape, map.after.dtype || map.before.dtype, revision && `compared with ${revision}`].filter(Boolean);
   card.body = el("div", { className: "body" });
-  card.node = el("article", { tabIndex: -1, className: "map", aria: { label: `${card.key}: ${map.says || card.kind}` } },
+  card.node = el("article", { tabIndex: -1, className: "map", aria: { label: `${nameOf(card)}: ${map.says || card.kind}` } },
     el("div", { className: "head" }, el("div", {}, title, el("p", { className: "about", textContent: about.join(" · ") }),
       el("p", { className: "says", textContent: map.says.replace(` (${card.why})`, "") }), ...causeOf(card)), ...choicesOf(card)), card.body);
   card.node.card = card;
@@ -233,7 +235,7 @@ function bulk(group, words, of = "") {
 function choicesOf(card) {
   if (!card.asked.length) return [];
   const one = (text, decision) => button(text, () => decide([card], card.decision === decision ? "" : decision),
-    { className: decision, aria: { pressed: "false", label: `${text} ${card.key}` } });
+    { className: decision, aria: { pressed: "false", label: `${text} ${nameOf(card)}` } });
   card.buttons = { accept: one("Accept", "accept"), reject: one("Reject", "reject") };
   return [el("div", { className: "choices" }, card.buttons.accept, card.buttons.reject)];
 }
@@ -297,6 +299,6 @@ function numbers(card) {
   });
   const heads = ["number", "before", "after", "moved", "allowed"].map((text) => el("th", { scope: "col", textContent: text }));
   const told = [violations.length && "What is beyond tolerance is bold.", tolerance && `Held to the tolerance ${tolerance}.`];
-  return el("div", { className: "numbers", tabIndex: 0, aria: { role: "group", label: `Numbers of ${card.key}` } }, el("table", {},
+  return el("div", { className: "numbers", tabIndex: 0, aria: { role: "group", label: `Numbers of ${nameOf(card)}` } }, el("table", {},
     el("caption", { textContent: told.filter(Boolean).join(" ") }), el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows)));
 }

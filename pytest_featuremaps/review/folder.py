@@ -152,7 +152,9 @@ def clear(output: Path) -> None:
 
 
 def _test_folder(output: Path, test: str) -> Path:
-    return output / _RESULTS / filenames.slug(test)
+    # How a test is called says more than where it is.
+    file, _, name = test.partition("::")
+    return output / _RESULTS / filenames.slug(test, test[file.rfind("/") + 1 :], name or file)
 
 
 def _comparison_folder(output: Path, test: str, baseline: str) -> Path:

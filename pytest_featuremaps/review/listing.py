@@ -9,19 +9,46 @@ from pathlib import Path
 from pytest_featuremaps.review.folder import Result
 from pytest_featuremaps.review.records import Map, Record
 from pytest_featuremaps.review.selection import Selection
-from pytest_featuremaps.wording import counted, plain
+from pytest_featuremaps.wording import as_layer, counted, plain
 
 _MOST = 10  # maps of one result that are listed one by one
 
 
-def summary(selections: Sequence[Selection]) -> str:
-    """Return how much waits for review, in one line."""
+def summary(
+    selections: Sequence[Selection], *, asked: str = "", others: int = 0, again: bool = False
+) -> str:
+    """Return how much waits for review, in one line.
+
+    Args:
+        selections: what waits, as far as it is asked for.
+        asked: what asks for it, as it was typed; empty where all of it is asked for.
+        others: how many other feature maps wait.
+        again: whether this was asked before, and some of it is decided since.
+    """
+    if not selections and others:
+        nothing, still = ("Nothing else", "still ") if again else ("Nothing", "")
+        verb = "waits" if others == 1 else "wait"
+        left = f"{counted(others, 'feature map')} {still}{verb} for review"
+        return f"{nothing} matches {plain(asked, None)}; {left}."
     if not selections:
         return "Nothing waits for review."
-    maps = sum(len(selection.keys) for selection in selections)
+    waiting = [one for one in selections if not one.result.record.revision]
+    shown = [one for one in selections if one.result.record.revision]
+    told = []
+    if waiting:
+        told.append(f"{_maps(waiting)} {'waits' if _count(waiting) == 1 else 'wait'} for review")
+    if shown:
+        told.append(f"{_maps(shown)} to look at, with nothing to accept")
+    return "; ".join(told) + "."
+
+
+def _maps(selections: Sequence[Selection]) -> str:
     tests = len({selection.result.record.test for selection in selections})
-    verb = "waits" if maps == 1 else "wait"
-    return f"{counted(maps, 'feature map')} of {counted(tests, 'test')} {verb} for review."
+    return f"{counted(_count(selections), 'feature map')} of {counted(tests, 'test')}"
+
+
+def _count(selections: Sequence[Selection]) -> int:
+    return sum(len(selection.keys) for selection in selections)
 
 
 def lines(selections: Iterable[Selection]) -> Iterator[str]:
@@ -41,7 +68,7 @@ def lines(selections: Iterable[Selection]) -> Iterator[str]:
 def describe(result: Result, one: Map) -> str:
     """Return what became of one feature map, in one line."""
     record = result.record
-    changed = plain(f"{one.key}: {one.says}", None)
+    changed = f"{as_layer(one.key, None)}: {plain(one.says, None)}"
     if one.key == record.first and record.why and record.why not in one.says:
         return f"{changed} ({plain(record.why, None)})"
     return changed

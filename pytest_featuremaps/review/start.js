@@ -63,7 +63,7 @@ function makeUnused() {
 function makeFilters() {
   const count = (kind) => (kind === "unused" ? report.unused.length : cards.filter((card) => card.kind === kind).length);
   const choose = (kind) => () => { filter = kind; narrow(); };
-  const made = ["", ...Object.keys(KINDS)].map((kind) => button(kind ? `${kind} ${count(kind)}` : `all ${cards.length + report.unused.length}`, choose(kind),
+  const made = ["", ...Object.keys(KINDS)].map((kind) => button(kind ? `${kind} ${count(kind)}` : "all", choose(kind),
     { data: { kind }, disabled: Boolean(kind) && !count(kind), aria: { pressed: String(!kind) } }));
   byId("filters").replaceChildren(...made);
 }

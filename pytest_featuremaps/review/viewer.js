@@ -47,7 +47,7 @@ function redraw(card, { tools, stage, reading, legend }) {
   if (changed) {
     panels.push(["difference (red: higher, blue: lower)", panel(after, (place, pixel) => differenceColour(before.tiles[place][pixel], after.tiles[place][pixel])), after]);
   }
-  for (const [name, made] of panels) made.setAttribute("aria-label", `${name}: ${several(places.length, "channel")} of ${card.key}`);
+  for (const [name, made] of panels) made.setAttribute("aria-label", `${name}: ${several(places.length, "channel")} of ${nameOf(card)}`);
   stage.className = `stage mode${mode}`;
   card.sheets = panels.map(([, canvas]) => canvas);
   keepingFocus(stage, ".frame", arrange(card, mode, panels));

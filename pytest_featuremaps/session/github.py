@@ -49,7 +49,8 @@ def _property(text: str) -> str:
 
 def step_summary(tests: Sequence[FailedTest], *, last_failed: bool, accepts: bool = True) -> str:
     """Return what the terminal says as a table in Markdown, for the page of the job."""
-    accept = f"Accept with: <code>{_cell(command(tests[:_ROWS], last_failed=last_failed))}</code>"
+    verb = "Record" if all(one.new for one in tests) else "Accept"
+    accept = f"{verb} with: <code>{_cell(command(tests[:_ROWS], last_failed=last_failed))}</code>"
     rows = [f"| {_cell(one.test)} | {one.changed} | {_cell(one.first)} |" for one in tests[:_ROWS]]
     if len(tests) > _ROWS:
         rows.append(f"| ... and {len(tests) - _ROWS} more | | |")

@@ -37,11 +37,18 @@ def add_options(group: pytest.OptionGroup) -> None:
 
 
 def check_options(config: pytest.Config) -> None:
-    """Refuse a folder of results where they would pass for baselines.
+    """See that results and their page can go where they are to go.
 
     Raises:
-        pytest.UsageError: it is inside the folder of baselines.
+        pytest.UsageError: results would pass for baselines, or there is no place for the page.
     """
+    page = _page(config)
+    if page is not None:
+        from pytest_featuremaps.disk import no_room
+
+        reason = no_room(page, config.invocation_params.dir, config.rootpath)
+        if reason:
+            raise pytest.UsageError(f"--featuremaps-report={config.getoption(_REPORT)}: {reason}")
     snapshots = config.getoption("snapshot_dirname", default="__snapshots__")
     asked = config.getoption(_OUTPUT)
     if asked and snapshots in output_of(config).parts:

@@ -25,6 +25,7 @@ class FailedTest:
         first: its first divergent layer, or why there was nothing to compare with, in words.
         file: the file it is in, relative to pytest's root directory.
         line: its line there, from 1.
+        new: whether there is no baseline of it yet.
     """
 
     test: str
@@ -32,10 +33,11 @@ class FailedTest:
     first: str
     file: str = ""
     line: int = 1
+    new: bool = False
 
 
 def facts(failures: Sequence[Failure]) -> dict[str, Any]:
-    """Return `changed` and `first` of a `FailedTest` as plain JSON, which crosses from a worker.
+    """Return what is known of a `FailedTest` as plain JSON, which crosses from a worker.
 
     A table and a picture of one map are one changed map. The comparison of the most maps
     knows best which was the first.
@@ -45,7 +47,9 @@ def facts(failures: Sequence[Failure]) -> dict[str, Any]:
     first = widest.headline[0]
     if widest.comparison:  # numbers agree, a picture does not, and its line names no layer
         first = f"{widest.title}: {first}"
-    return {"changed": len(changed), "first": first}
+    bare = [one for one in failures if one.comparison is None]
+    new = not changed and all(one.expected is None for one in bare)
+    return {"changed": len(changed), "first": first, "new": new}
 
 
 def _width(failure: Failure) -> int:
@@ -74,17 +78,30 @@ def lines(tests: Sequence[FailedTest], *, last_failed: bool, accepts: bool = Tru
     if len(tests) > _TOLD:
         yield f"  ... and {len(tests) - _TOLD} more"
     if accepts:
-        yield f"next, look at them; accept with: {command(tests, last_failed=last_failed)}"
+        yield f"{_next(tests)}: {command(tests, last_failed=last_failed)}"
+
+
+def _next(tests: Sequence[FailedTest]) -> str:
+    if all(one.new for one in tests):
+        return "record with"
+    if any(one.changed or one.new for one in tests):
+        return "next, look at them; accept with"
+    return "restore them from version control, or record them anew with"
 
 
 def count(tests: Sequence[FailedTest]) -> str:
     """Say how many maps changed, in how many tests, and how many had nothing to compare with."""
     changed = [one for one in tests if one.changed]
-    bare = len(tests) - len(changed)
+    new = [one for one in tests if one.new]
+    broken = len(tests) - len(changed) - len(new)
     maps = counted(sum(one.changed for one in changed), "feature map")
     told = [f"{maps} changed in {counted(len(changed), 'test')}"] if changed else []
-    if bare:
-        told.append(f"{counted(bare, 'test')} without a baseline that can be read")
+    if new:
+        verb = "has" if len(new) == 1 else "have"
+        told.append(f"{counted(len(new), 'test')} {verb} no baseline yet")
+    if broken:
+        theirs = "has a baseline" if broken == 1 else "have baselines"
+        told.append(f"{counted(broken, 'test')} {theirs} that cannot be read")
     return "; ".join(told)
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from pytest_featuremaps.baseline.comparing import Comparison
 from pytest_featuremaps.baseline.judging import Entry, Violation, shape_text
 from pytest_featuremaps.baseline.tables import Line, Value
-from pytest_featuremaps.wording import counted, plain
+from pytest_featuremaps.wording import as_layer, counted, plain
 
 WIDTH: Final = 100
 KEY_WIDTH: Final = 36  # of a key in a line of limited width
@@ -76,7 +76,7 @@ def own_change(entry: Entry, *, other_weights: bool) -> str:
 
 def name(comparison: Comparison, entry: Entry, width: int | None = None) -> str:
     """Return the key of a map, and the one on the other side where that is another."""
-    key = plain(entry.key, width)
+    key = as_layer(entry.key, width)
     if entry.partner is None:
         return key
     return f"{key} ({comparison.against}: {plain(entry.partner, width)})"

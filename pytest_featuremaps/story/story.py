@@ -23,7 +23,7 @@ from pytest_featuremaps.story.phrases import (
     say_fully,
     say_most,
 )
-from pytest_featuremaps.wording import counted, plain
+from pytest_featuremaps.wording import as_layer, counted, plain
 
 _FOLLOWING: Final = 20  # entries told one by one after the first
 
@@ -114,7 +114,7 @@ def _opening(comparison: Comparison, first: Entry, width: int | None = None) -> 
     if first.violations:
         told = say_most(comparison, first)
         return f"{name(comparison, first, width)} {_changed(comparison)}: {told}"
-    key, block = plain(first.key, width), structure.block_of(comparison, first)
+    key, block = as_layer(first.key, width), structure.block_of(comparison, first)
     if first.partner:
         same = "the same map" if first.actual and first.actual.stats else "of the same shape"
         others = f"{plain(block.name, width)}, {len(block.keys)} maps" if block else same
@@ -202,7 +202,7 @@ def _following(comparison: Comparison, first: Entry) -> Iterator[str]:
 
 
 def _follow(comparison: Comparison, entry: Entry, *, other_weights: bool) -> str:
-    key = name(comparison, entry) if entry.violations else plain(entry.key)
+    key = name(comparison, entry) if entry.violations else as_layer(entry.key)
     return f"{key}: {say(comparison, entry, other_weights=other_weights)}"
 
 
