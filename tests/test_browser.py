@@ -123,20 +123,21 @@ def test_tests_and_layers_in_order(page):
 
     in_sight = [
         ["stem", "changed", "changed first"],
-        ["gone", "missing"],
-        ["fresh", "new"],
+        ["+", "gone", "missing"],
+        ["+", "fresh", "new"],
     ]
     assert heads() == in_sight
     folds[1].click()
-    assert heads() == [*in_sight, ["relu", "changed"], ["head", "changed"]]
+    assert heads() == [*in_sight, ["+", "relu", "changed"], ["+", "head", "changed"]]
 
 
 def test_filters_and_search(page):
     def visible():
-        return {one.text.split("\n")[0] for one in page.all(".map") if one.is_displayed()}
+        return {one.text for one in page.all(".key") if one.is_displayed()}
 
     assert page.texts("#filters button") == [
         "all",
+        "undecided 15",
         "changed 12",
         "new 2",
         "missing 1",
@@ -155,6 +156,88 @@ def test_filters_and_search(page):
     assert visible() == {"stem"}
     assert len([one for one in page.all("section.test") if one.is_displayed()]) == 2
     assert page.ask("return document.activeElement.card.key") == "stem"
+
+
+def test_what_followed_is_a_row_that_opens(page):
+    layers = "tests/test_net.py::test_layers"
+    found = card(page, layers, "relu")
+    says = found.find_element("css selector", ".says")
+    assert found.size["height"] < 60
+    assert says.text.startswith("relative L2 change ")
+    toggle = found.find_element("css selector", ".toggle")
+
+    def is_open():
+        shown = [one.is_displayed() for one in found.find_elements("css selector", "table")]
+        return bool(shown), toggle.get_attribute("aria-expanded"), toggle.text
+
+    shut, opened = (False, "false", "+"), (True, "true", "−")
+    assert is_open() == shut
+    page.press("o")
+    assert is_open() == opened
+    assert found.find_element("css selector", ".about").text.startswith("ReLU · ")
+    toggle.click()
+    assert is_open() == shut
+    says.click()
+    assert is_open() == opened
+    page.click("Accept", found)
+    assert is_open() == opened
+    page.press("j", "a")
+    assert decisions(page) == {(layers, "relu"): "accept", (layers, "head"): "accept"}
+
+
+def test_what_is_undecided(page):
+    layers = "tests/test_net.py::test_layers"
+    chips = "#filters button[data-kind=undecided]"
+    card(page, layers, "stem")
+    page.press("a")
+    assert page.one(chips).text == "undecided 14"
+    page.click("undecided 14")
+    assert not page.ask("return cards.find(one => one.key === 'stem').node.checkVisibility()")
+    found = card(page, layers, "gone")
+    page.click("Accept", found)
+    assert page.one(chips).text == "undecided 13"
+    assert not found.is_displayed()
+    assert page.ask("return document.activeElement.card.key") == "fresh"
+    page.press("u")
+    assert found.is_displayed()
+    page.ask("decide(cards.filter(one => one.asked.length), 'accept')")
+    assert page.texts("section.test") == [""] * len(page.all("section.test"))
+    assert page.one("#nothing").text == "Everything is decided. Show all"
+    page.click("Show all")
+    assert not page.one("#nothing").is_displayed()
+    assert page.one("#filters [aria-pressed=true]").text == "all"
+
+
+def test_a_search_that_finds_nothing_says_so(page):
+    page.ask("scrollTo(0, document.body.scrollHeight)")
+    page.press("/", *"st")
+    until(lambda: page.ask("return scrollY") == 0)
+    assert not page.one("#nothing").is_displayed()
+    page.press(*"uff")
+    assert page.one("#nothing").text == "No test and no layer matches “stuff”. Show all"
+    page.press(Keys.ESCAPE)
+    page.click("missing 1")
+    assert page.one("#nothing").text == "No map that is missing matches “stuff”. Show all"
+    page.click("Show all")
+    assert page.one("#search").get_property("value") == ""
+    assert all(one.is_displayed() for one in page.all("section.test"))
+
+
+def test_the_name_of_the_test_stays_in_sight(page):
+    where = page.one("#where")
+    assert not where.is_displayed()
+    found = drawn(page, "tests/test_net.py::test_wider", ".")
+    box, top = where.rect, found.rect["y"] - page.ask("return scrollY")
+    assert top >= page.one("header").rect["height"] + box["height"]  # so that it covers no card
+    page.ask("scrollBy(0, 200)")
+    until(lambda: where.text == "test_net.py::test_wider")
+    assert where.rect["height"] < 40
+    page.ask("scrollTo(0, 0)")
+    until(lambda: not where.is_displayed())
+    page.resize(PHONE)
+    drawn(page, STEM, "stem")
+    page.ask("scrollBy(0, 200)")
+    until(lambda: where.text == "test_net.py::test_stem")
 
 
 def test_what_is_hostile_is_text(page):
@@ -203,12 +286,15 @@ def test_of_a_thousand_maps_only_those_in_sight_are_drawn(browser, tmp_path, lea
     in_sight = (
         "const seen = cards.map(one => [one, one.node.getBoundingClientRect()])"
         ".filter(([, box]) => box.height && box.bottom > 0 && box.top < innerHeight);"
-        "return seen.length > 0 && seen.every(([one]) => one.drawn)"
+        "return seen.length > 0 && seen.every(([one]) => one.near && Boolean(one.drawn) === one.open)"
     )
     for share in (0, 0.5, 1):
         page.ask("scrollTo(0, arguments[0] * document.body.scrollHeight)", share)
         until(lambda: page.ask(in_sight))
         assert len(drawn()) < 30
+    # Those that followed are a row each.
+    if leave is numbers_alone:
+        assert page.ask("return document.documentElement.scrollHeight") < 60_000
     assert page.complaints() == []
 
 
@@ -769,6 +855,7 @@ def test_the_list_of_keys(page):
     assert page.ask("return KEYS.flatMap(([keys]) => keys.split(' '))") == [
         *"jkaruCTX1234+−h",
         "arrows",
+        "o",
         "/",
         "?",
     ]

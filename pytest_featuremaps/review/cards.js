@@ -9,7 +9,7 @@ const KEYS = [
   ["C", "accept all of the same cause that are shown"], ["T X", "accept, reject all of the test that are shown"],
   ["1 2 3 4", "side by side, blink (2 again: turn by hand), slider, difference"], ["+ −", "zoom, in step"],
   ["h", "all channels, or only those that changed"], ["arrows", "the pixel that is read, in a picture"],
-  ["/", "search"], ["?", "these lists"],
+  ["o", "open or close one that is a single row"], ["/", "search"], ["?", "these lists"],
 ];
 
 const report = JSON.parse(document.getElementById("data").textContent);
@@ -92,8 +92,10 @@ const steps = [];
 function decide(chosen, decision) {
   const changed = [...together(chosen)].filter((card) => card.decision !== decision);
   if (!changed.length) return;
+  const here = current;
   steps.push({ at: changed.includes(current) ? current : changed[0], decision, before: changed.map((card) => [card, card.decision]) });
   settle(changed.map((card) => [card, decision]));
+  if (here && !isShown(here)) goTo(nextOf(here)); // decided, and not one of the undecided any more
 }
 
 function undo() {
@@ -113,6 +115,7 @@ function settle(decided) {
     sessionStorage.setItem(MEMORY, JSON.stringify(cards.map((card) => card.decision)));
   } catch { /* a browser may keep nothing for a file */ }
   tally();
+  if (filter === "undecided") narrow();
   const last = steps.at(-1);
   byId("done").hidden = !last;
   if (!last) return;
@@ -170,27 +173,39 @@ function tally() {
   const waiting = count("");
   byId("tally").textContent = asked.length === 0 ? nothing
     : `${waiting} of ${asked.length} undecided, ${count("accept")} accepted, ${count("reject")} rejected`;
+  const chip = byId("filters").querySelector("[data-kind=undecided]");
+  chip.textContent = `undecided ${waiting}`;
+  chip.disabled = !waiting && filter !== "undecided";
   byId("download").disabled = byId("command").disabled = waiting === asked.length;
 }
 
 // --- a card --------------------------------------------------------------------------------------
 
-function makeCard(card) {
+// A row shows how a map changed; what else there is of it is drawn once it is opened.
+function makeCard(card, { row = false } = {}) {
   const { map } = card;
   const shape = (map.after.shape || map.before.shape || []).join("×");
   const flags = card.first ? [el("strong", { className: "flag", textContent: "changed first" })] : [];
   card.state = el("span", { className: "state" });
-  const title = el("h3", {}, el("span", { className: "key" }, ...breakable(nameOf(card))), " ",
-    el("span", { className: `badge ${card.kind.split(" ")[0]}`, textContent: card.kind }), ...flags, card.state);
+  card.open = !row;
+  card.toggle = row ? button("+", () => turn(card), { className: "toggle", aria: { expanded: "false", label: `Details of ${nameOf(card)}` } }) : null;
+  const picture = row && card.picture ? [el("span", { className: "badge", textContent: "picture" })] : [];
+  const title = el("h3", {}, ...(row ? [card.toggle] : []), el("span", { className: "key" }, ...breakable(nameOf(card))), " ",
+    el("span", { className: `badge ${card.kind.split(" ")[0]}`, textContent: card.kind }), ...picture, ...flags, card.state);
   const { revision } = card.parts[0].result;
   const about = [card.name && `“${card.name}”`, map.module, shape, map.after.dtype || map.before.dtype, revision && `compared with ${revision}`].filter(Boolean);
-  card.body = el("div", { className: "body" });
-  card.node = el("article", { tabIndex: -1, className: "map", aria: { label: `${nameOf(card)}: ${map.says || card.kind}` } },
-    el("div", { className: "head" }, el("div", {}, title, el("p", { className: "about", textContent: about.join(" · ") }),
+  card.body = el("div", { className: "body", hidden: row });
+  card.node = el("article", { tabIndex: -1, className: row ? "map row" : "map", aria: { label: `${nameOf(card)}: ${map.says || card.kind}` } },
+    el("div", { className: "head" }, el("div", {}, title, el("p", { className: "about", hidden: row, textContent: about.join(" · ") }),
       el("p", { className: "says", textContent: map.says.replace(` (${card.why})`, "") }), ...causeOf(card)), ...choicesOf(card)), card.body);
   card.node.card = card;
   card.node.addEventListener("focusin", () => { current = card; });
   card.node.addEventListener("pointerdown", () => { current = card; });
+  if (row) {
+    card.node.querySelector(".head").addEventListener("click", (event) => {
+      if (!event.target.closest("button") && !String(getSelection())) turn(card);
+    });
+  }
   near.observe(card.node);
   return card.node;
 }
@@ -257,18 +272,38 @@ function show(card) {
 const near = new IntersectionObserver((seen) => {
   for (const { target, isIntersecting } of seen) {
     const { card } = target;
-    if (isIntersecting && !card.drawn) {
-      card.drawn = true;
-      card.body.replaceChildren(...(card.picture ? [viewer(card)] : []), numbers(card));
-      card.body.style.minHeight = "";
-    } else if (!isIntersecting && card.drawn && !target.contains(document.activeElement)) {
-      card.drawn = false;
-      card.before = card.after = card.changed = card.sheets = card.point = card.redraw = null;
-      card.body.style.minHeight = `${card.body.offsetHeight}px`;
-      card.body.replaceChildren();
-    }
+    card.near = isIntersecting;
+    if (isIntersecting) draw(card);
+    else if (!target.contains(document.activeElement)) erase(card);
   }
 }, { rootMargin: "600px" });
+
+function draw(card) {
+  if (card.drawn || !card.open) return;
+  card.drawn = true;
+  card.body.replaceChildren(...(card.picture ? [viewer(card)] : []), numbers(card));
+  card.body.style.minHeight = "";
+}
+
+function erase(card) {
+  if (!card.drawn) return;
+  card.drawn = false;
+  card.before = card.after = card.changed = card.sheets = card.point = card.redraw = null;
+  card.body.style.minHeight = `${card.body.offsetHeight}px`;
+  card.body.replaceChildren();
+}
+
+// Opens a row, or closes it.
+function turn(card) {
+  if (!card.toggle) return;
+  card.open = !card.open;
+  card.toggle.textContent = card.open ? "−" : "+";
+  card.toggle.setAttribute("aria-expanded", String(card.open));
+  card.node.classList.toggle("row", !card.open);
+  card.body.hidden = card.node.querySelector(".about").hidden = !card.open;
+  if (card.open) draw(card);
+  else erase(card);
+}
 
 const QUANTITIES = {
   relative_l2: "relative L2 change", zero_fraction: "zero fraction", nan_count: "NaN count", inf_count: "Inf count", nonfinite: "places of NaN and Inf",

@@ -18,7 +18,7 @@ function makeGroup(group) {
   const first = differing.findIndex((card) => card.first);
   const told = group.some((card) => card.parts.some(({ result }) => result.kind === "table"));
   const split = told && first >= 0 ? first + 1 : differing.length;
-  const nodes = differing.slice(0, split).map(makeCard);
+  const nodes = differing.slice(0, split).map((card) => makeCard(card));
   const others = differing.slice(split);
   const followers = others.filter((card) => !card.apart), pictured = followers.filter((card) => card.picture).length;
   nodes.push(...apart(others.filter((card) => card.apart)));
@@ -42,7 +42,7 @@ function apart(others) {
 // What is folded is there, for decisions about all of a test, and drawn only once it is opened.
 function folded(group, text) {
   if (!group.length) return [];
-  for (const card of group) makeCard(card);
+  for (const card of group) makeCard(card, { row: true });
   const made = el("details", { className: "fold" }, el("summary", { textContent: text(group.length) }), ...group.map((card) => card.node));
   return [made];
 }
@@ -62,8 +62,8 @@ function makeUnused() {
 
 function makeFilters() {
   const count = (kind) => (kind === "unused" ? report.unused.length : cards.filter((card) => card.kind === kind).length);
-  const choose = (kind) => () => { filter = kind; narrow(); };
-  const made = ["", ...Object.keys(KINDS)].map((kind) => button(kind ? `${kind} ${count(kind)}` : "all", choose(kind),
+  const choose = (kind) => () => { filter = kind; narrow(); scrollTo(0, 0); };
+  const made = ["", "undecided", ...Object.keys(KINDS)].map((kind) => button(kind ? `${kind} ${count(kind)}` : "all", choose(kind),
     { data: { kind }, disabled: Boolean(kind) && !count(kind), aria: { pressed: String(!kind) } }));
   byId("filters").replaceChildren(...made);
 }
@@ -72,7 +72,8 @@ function narrow() {
   for (const one of byId("filters").children) one.setAttribute("aria-pressed", String(one.dataset.kind === filter));
   for (const card of cards) {
     const text = `${card.test} ${card.key}`.toLowerCase();
-    card.hidden = card.node.hidden = Boolean(filter && card.kind !== filter) || !text.includes(wanted);
+    const fits = filter === "undecided" ? card.asked.length && !card.decision : !filter || card.kind === filter;
+    card.hidden = card.node.hidden = !fits || !text.includes(wanted);
   }
   const narrowed = Boolean(filter || wanted);
   for (const one of document.querySelectorAll("details.fold")) {
@@ -84,6 +85,39 @@ function narrow() {
   for (const name of bulks) name();
   for (const one of document.querySelectorAll("section.test:not(.unused)")) one.hidden = !one.querySelector(".map:not([hidden])");
   for (const one of document.querySelectorAll("section.unused")) one.hidden = Boolean(filter && filter !== "unused") || Boolean(wanted);
+  sayNothing(narrowed);
+  locate();
+}
+
+// Says so where a filter and the search leave nothing to be seen, with the way back.
+function sayNothing(narrowed) {
+  const nothing = byId("nothing");
+  nothing.hidden = !narrowed || Boolean(document.querySelector("section.test:not([hidden])"));
+  const said = !wanted ? "Everything is decided."
+    : `No ${filter ? `map that is ${filter}` : "test and no layer"} matches “${byId("search").value}”.`;
+  nothing.firstChild.textContent = nothing.hidden ? "" : said;
+}
+
+function showAll() {
+  filter = wanted = byId("search").value = "";
+  narrow();
+}
+
+// --- where one is: the test whose heading has left the screen ------------------------------------
+
+function locate() {
+  const top = stays() ? head.offsetHeight : 0;
+  const sections = [...document.querySelectorAll("section.test:not([hidden])")];
+  let [low, high] = [0, sections.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (sections[middle].getBoundingClientRect().top < top) low = middle + 1;
+    else high = middle;
+  }
+  const section = sections[low - 1];
+  const title = section?.querySelector("h2");
+  byId("where").hidden = !section || title.getBoundingClientRect().bottom > top + 4 || section.getBoundingClientRect().bottom < top + 40;
+  if (section) byId("where").textContent = title.textContent.replace(/^[^:]*\//, "");
 }
 
 // --- keys ----------------------------------------------------------------------------------------
@@ -107,17 +141,19 @@ function unfold(card) {
 function decideHere(decision) {
   if (!current?.asked.length) return;
   decide([current], decision);
-  const rest = cards.slice(cards.indexOf(current) + 1).find((card) => card.asked.length && !card.decision && isShown(card));
+  const rest = nextOf(current);
   if (!rest) return;
   unfold(rest);
   goTo(rest);
 }
 
+const nextOf = (one) => cards.slice(cards.indexOf(one) + 1).find((card) => card.asked.length && !card.decision && isShown(card));
+
 const alike = (property) => cards.filter((card) => current && card[property] === current[property] && card.asked.length && isShown(card));
 const change = (key, value) => { if (current?.redraw) { current[key] = value; current.redraw(); } };
 
 const ACTIONS = {
-  j: () => go(1), k: () => go(-1), a: () => decideHere("accept"), r: () => decideHere("reject"), u: undo,
+  o: () => current && turn(current), j: () => go(1), k: () => go(-1), a: () => decideHere("accept"), r: () => decideHere("reject"), u: undo,
   T: () => decide(alike("test"), "accept"), X: () => decide(alike("test"), "reject"), C: () => decide(alike("cause"), "accept"),
   h: () => change("all", !current?.all), "+": () => current?.sheets && zoom(current, 1), "=": () => current?.sheets && zoom(current, 1),
   "-": () => current?.sheets && zoom(current, -1), "/": () => { byId("search").focus(); byId("search").select(); }, "?": () => byId("help").showModal(),
@@ -140,10 +176,19 @@ document.addEventListener("keydown", (event) => {
 
 // What a key or the focus scrolls to is not to lie under the head, where that stays on the screen.
 const head = document.querySelector("header");
+const stays = () => getComputedStyle(head).position === "sticky";
 new ResizeObserver(() => {
-  const stays = getComputedStyle(head).position === "sticky";
-  document.documentElement.style.scrollPaddingTop = `${8 + (stays ? head.offsetHeight : 0)}px`;
+  const top = stays() ? head.offsetHeight : 0;
+  document.documentElement.style.scrollPaddingTop = `${top + 40}px`;
+  byId("where").style.top = `${top}px`;
 }).observe(head);
+let asked = 0;
+for (const name of ["scroll", "resize"]) {
+  addEventListener(name, () => {
+    cancelAnimationFrame(asked);
+    asked = requestAnimationFrame(locate);
+  }, { passive: true });
+}
 
 // --- and go --------------------------------------------------------------------------------------
 
@@ -158,7 +203,8 @@ if (!cards.length) byId("tests").prepend(el("p", { className: "nothing", textCon
 makeFilters();
 remember();
 tally();
-byId("search").addEventListener("input", () => { wanted = byId("search").value.toLowerCase(); narrow(); });
+byId("search").addEventListener("input", () => { wanted = byId("search").value.toLowerCase(); narrow(); scrollTo(0, 0); });
+byId("show-all").addEventListener("click", showAll);
 byId("download").addEventListener("click", download);
 byId("undo").addEventListener("click", undo);
 byId("keys").addEventListener("click", () => byId("help").showModal());
