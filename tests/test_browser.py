@@ -214,7 +214,7 @@ def test_a_search_that_finds_nothing_says_so(page):
     until(lambda: page.ask("return scrollY") == 0)
     assert not page.one("#nothing").is_displayed()
     page.press(*"uff")
-    assert page.one("#nothing").text == "No test and no layer matches “stuff”. Show all"
+    assert page.one("#nothing").text == "No test or layer matches “stuff”. Show all"
     page.press(Keys.ESCAPE)
     page.click("missing 1")
     assert page.one("#nothing").text == "No map that is missing matches “stuff”. Show all"
@@ -237,7 +237,7 @@ def test_the_name_of_the_test_stays_in_sight(page):
     page.resize(PHONE)
     drawn(page, STEM, "stem")
     page.ask("scrollBy(0, 200)")
-    until(lambda: where.text == "test_net.py::test_stem")
+    until(lambda: where.text == "test_stem")
 
 
 def test_what_is_hostile_is_text(page):
@@ -286,7 +286,7 @@ def test_of_a_thousand_maps_only_those_in_sight_are_drawn(browser, tmp_path, lea
     in_sight = (
         "const seen = cards.map(one => [one, one.node.getBoundingClientRect()])"
         ".filter(([, box]) => box.height && box.bottom > 0 && box.top < innerHeight);"
-        "return seen.length > 0 && seen.every(([one]) => one.near && Boolean(one.drawn) === one.open)"
+        "return seen.length > 0 && seen.every(([one]) => one.near && !one.drawn === !one.open)"
     )
     for share in (0, 0.5, 1):
         page.ask("scrollTo(0, arguments[0] * document.body.scrollHeight)", share)
@@ -463,6 +463,76 @@ def test_ways_to_look_at_it(page):
     }.items():
         page.click(text, found)
         assert captions()[0].startswith(caption)
+
+
+def test_the_divider_follows_what_is_dragged_on_the_picture(page):
+    found = drawn(page, STEM, "stem")
+    page.press("3")
+    slider = found.find_element("css selector", "input[type=range]")
+    frame = found.find_element("css selector", ".frame")
+    assert slider.rect["y"] < frame.rect["y"]
+    left, top, _ = boxes(page, found)[0]
+    sheet = found.find_element("css selector", ".sheet").rect
+    divider = found.find_element("css selector", ".divider")
+
+    def lies_at(share):
+        line = page.ask("return arguments[0].getBoundingClientRect().x + 1", divider)
+        over = found.find_element("css selector", "canvas.over").value_of_css_property("clip-path")
+        return abs(line - left - share * sheet["width"]) < 5 and over.split()[3].startswith(
+            str(round(100 * share))
+        )
+
+    assert lies_at(0.5)
+    actions = ActionChains(page.driver, duration=0)
+    pointer = actions.w3c_actions.pointer_action
+    pointer.move_to_location(int(left + 0.2 * sheet["width"]), int(top + 20))
+    pointer.pointer_down()
+    pointer.move_to_location(int(left + 0.8 * sheet["width"]), int(top + 20))
+    actions.perform()
+    assert lies_at(0.8)
+    actions = ActionChains(page.driver, duration=0)
+    actions.w3c_actions.pointer_action.pointer_up()
+    actions.w3c_actions.pointer_action.move_to_location(int(left + 30), int(top + 20))
+    actions.perform()
+    assert lies_at(0.8)
+    assert "channel 2, row " in found.find_element("css selector", ".reading").text
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_what_is_read_stands_beside_the_pointer(page, size):
+    page.resize(size)
+    found = drawn(page, STEM, "stem")
+    said = hover(page, found, 0, 35, 5)
+    tip = found.find_element("css selector", ".tip")
+    assert tip.text == said
+    place = page.ask("return arguments[0].getBoundingClientRect().toJSON()", tip)
+    _, top, scale = boxes(page, found)[0]
+    assert 0 <= place["left"] < place["right"] <= size.width
+    assert 0 < place["top"] - (top + 5 * scale) < 60
+    page.press(Keys.ARROW_RIGHT)
+    page.point(5, 5)
+    assert not tip.is_displayed()
+
+
+def test_numbers_stand_beside_the_picture(page):
+    found = drawn(page, STEM, "stem")
+    viewer, numbers = (found.find_element("css selector", one) for one in (".viewer", ".numbers"))
+    assert numbers.rect["x"] >= viewer.rect["x"] + viewer.rect["width"]
+    # A frame is as large as its picture.
+    for frame, sheet in zip(
+        found.find_elements("css selector", ".frame"),
+        found.find_elements("css selector", ".sheet"),
+        strict=True,
+    ):
+        assert frame.rect["width"] == sheet.rect["width"] + 2
+        assert frame.rect["height"] == sheet.rect["height"] + 2
+    alone = card(page, "tests/test_net.py::test_layers", "stem")
+    until(lambda: alone.find_elements("css selector", "table"))
+    beyond, others = alone.find_elements("css selector", "table")
+    assert beyond.find_element("css selector", "caption").text == "Beyond the tolerance cpu"
+    assert others.find_element("css selector", "caption").text == "The other numbers"
+    assert others.rect["x"] > beyond.rect["x"] + beyond.rect["width"]
+    assert others.rect["y"] == beyond.rect["y"]
 
 
 def test_blinking_by_hand(page):
@@ -836,7 +906,7 @@ def test_a_window_that_changes_its_size(page):
     found = drawn(page, STEM, "stem")
     before = boxes(page, found)[0][2]
     page.resize(PHONE)
-    until(lambda: boxes(page, found)[0][2] < before)
+    until(lambda: boxes(page, found)[0][2] != before)
     page.resize(DESKTOP)
     until(lambda: boxes(page, found)[0][2] == before)
 

@@ -159,7 +159,9 @@ def take_pictures(page, folder):
             WebDriverWait(driver, 10).until(lambda it: it.find_elements("css selector", "canvas"))
             taken = Image.open(io.BytesIO(driver.get_screenshot_as_png()))
             target = folder / f"{name}.png"
-            taken.convert("RGB").quantize(128).save(target, optimize=True)
+            taken.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE).save(
+                target, optimize=True
+            )
             print(target)
 
 

@@ -216,7 +216,7 @@ function causeOf(card) {
   const others = card.group.filter((one) => one.apart);
   // After a new or a missing layer it is those that followed which have a cause in common.
   const group = [card, card.group.find((one) => one.pending.length && one !== card && !one.apart)].filter(Boolean)
-    .map(({ cause }) => cards.filter((one) => one.cause === cause && one.asked.length)).find((alike) => alike.length > 1);
+    .map(({ cause }) => ofCause(cause)).find((alike) => alike.length > 1);
   if (group) lines.push(bulk(group, "maps of this cause"));
   if (!others.length) return lines;
   const to = button(`${others.length} with another cause`, () => { unfold(others[0]); goTo(others[0]); }, { className: "others" });
@@ -228,19 +228,30 @@ function causeOf(card) {
 // Buttons that decide on several maps at once: on those that the filter and the search show.
 const bulks = [];
 
+// Many tests may share a cause: its maps are found once, and counted once for what is shown.
+const causes = new Map(), counts = new Map();
+const ofCause = (cause) => causes.get(cause) || causes.set(cause, cards.filter((one) => one.cause === cause && one.asked.length)).get(cause);
+
+function countOf(group) {
+  if (!counts.has(group)) {
+    const chosen = group.filter(isShown);
+    counts.set(group, { maps: chosen.length, tests: new Set(chosen.map((one) => one.test)).size });
+  }
+  return counts.get(group);
+}
+
 function bulk(group, words, of = "") {
   const accept = button("", () => decide(group.filter(isShown), "accept"));
   const reject = button("", () => decide(group.filter(isShown), "reject"));
   const name = () => {
-    const chosen = group.filter(isShown);
-    const all = chosen.length < group.length ? `${chosen.length} shown` : chosen.length === 2 ? "both" : `all ${chosen.length}`;
-    const tests = new Set(chosen.map((one) => one.test)).size;
+    const { maps, tests } = countOf(group);
+    const all = maps < group.length ? `${maps} shown` : maps === 2 ? "both" : `all ${maps}`;
     const more = words && ` ${words}${tests > 1 ? `, in ${several(tests, "test")}` : ""}`;
     accept.textContent = `Accept ${all}${more}`;
     reject.textContent = `Reject ${all}`;
     accept.setAttribute("aria-label", `Accept ${all}${more || ` of ${of}`}`);
     reject.setAttribute("aria-label", `Reject ${all}${more || ` of ${of}`}`);
-    accept.hidden = reject.hidden = !chosen.length;
+    accept.hidden = reject.hidden = !maps;
   };
   name();
   bulks.push(name);
@@ -327,13 +338,16 @@ function numbers(card) {
   const found = [...new Set([...Object.keys(beyond), ...Object.keys(before), ...Object.keys(after)])].filter((name) => !same(name));
   const broken = ["nan_count", "inf_count"].filter((name) => before[name] || after[name]);
   const names = [...broken, ...found.filter((name) => !broken.includes(name))];
-  const rows = names.map((name) => {
+  const rows = (those, cells) => those.map((name) => {
     const one = name in before || name in after ? beyond[name] && typeof beyond[name].observed === "number" ? beyond[name] : {} : beyond[name];
     return el("tr", { className: name in beyond ? "beyond" : "" }, el("th", { scope: "row", textContent: QUANTITIES[name] || name }),
-      ...[shown(before[name]), shown(after[name]), roughly(one?.observed), roughly(one?.allowed)].map((text) => el("td", { textContent: text })));
+      ...[shown(before[name]), shown(after[name]), roughly(one?.observed), roughly(one?.allowed)].slice(0, cells).map((text) => el("td", { textContent: text })));
   });
-  const heads = ["number", "before", "after", "moved", "allowed"].map((text) => el("th", { scope: "col", textContent: text }));
-  const told = [violations.length && "What is beyond tolerance is bold.", tolerance && `Held to the tolerance ${tolerance}.`];
-  return el("div", { className: "numbers", tabIndex: 0, aria: { role: "group", label: `Numbers of ${nameOf(card)}` } }, el("table", {},
-    el("caption", { textContent: told.filter(Boolean).join(" ") }), el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows)));
+  const heads = (...texts) => el("thead", {}, el("tr", {}, ...texts.map((text) => el("th", { scope: "col", textContent: text }))));
+  const table = (caption, those, ...more) => (!those.length ? [] : [el("table", {}, el("caption", { textContent: caption }),
+    heads("number", "before", "after", ...more), el("tbody", {}, ...rows(those, 2 + more.length)))]);
+  const [bold, others] = [names.filter((name) => name in beyond), names.filter((name) => !(name in beyond))];
+  return el("div", { className: "numbers", tabIndex: 0, aria: { role: "group", label: `Numbers of ${nameOf(card)}` } },
+    ...table(tolerance ? `Beyond the tolerance ${tolerance}` : "Not as in the baseline", bold, "moved", "allowed"),
+    ...table(bold.length ? "The other numbers" : tolerance && `Held to the tolerance ${tolerance}`, others));
 }

@@ -140,13 +140,19 @@ function changedPlaces(before, after, levels) {
   return before.tiles.map((_, place) => place).filter(differs);
 }
 
-// The rows and columns that keep the picture nearest to a square, counted in pixels.
-function gridOf(count, height, width) {
-  let best = { rows: 0, columns: 0, longer: Infinity };
+// How many screen pixels wide a pixel may be, for the whole of a picture to be seen in some room.
+const MOST_SCALE = 12;
+const scaleIn = (room, { width, height }) =>
+  Math.max(1, Math.min(MOST_SCALE, Math.floor(room.width / width), Math.floor(room.height / height)));
+
+// The rows and columns in which the picture is largest; of those, nearest to a square.
+function gridOf(count, height, width, room) {
+  let best = { rows: 0, columns: 0, scale: 0, longer: Infinity };
   for (let columns = 1; columns <= count; columns++) {
     const rows = Math.ceil(count / columns);
-    const longer = Math.max(rows * (height + 1), columns * (width + 1));
-    if (longer < best.longer) best = { rows, columns, longer };
+    const size = { width: columns * (width + 1) + 1, height: rows * (height + 1) + 1 };
+    const scale = scaleIn(room, size), longer = Math.max(size.width, size.height);
+    if (scale > best.scale || (scale === best.scale && longer < best.longer)) best = { rows, columns, scale, longer };
   }
   return best;
 }

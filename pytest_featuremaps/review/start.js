@@ -82,6 +82,7 @@ function narrow() {
     if (narrowed || one.unfolded !== undefined) one.open = narrowed ? one.open || !one.hidden : one.unfolded;
     if (!narrowed) one.unfolded = undefined;
   }
+  counts.clear();
   for (const name of bulks) name();
   for (const one of document.querySelectorAll("section.test:not(.unused)")) one.hidden = !one.querySelector(".map:not([hidden])");
   for (const one of document.querySelectorAll("section.unused")) one.hidden = Boolean(filter && filter !== "unused") || Boolean(wanted);
@@ -94,7 +95,7 @@ function sayNothing(narrowed) {
   const nothing = byId("nothing");
   nothing.hidden = !narrowed || Boolean(document.querySelector("section.test:not([hidden])"));
   const said = !wanted ? "Everything is decided."
-    : `No ${filter ? `map that is ${filter}` : "test and no layer"} matches “${byId("search").value}”.`;
+    : `No ${filter ? `map that is ${filter}` : "test or layer"} matches “${byId("search").value}”.`;
   nothing.firstChild.textContent = nothing.hidden ? "" : said;
 }
 
@@ -117,7 +118,8 @@ function locate() {
   const section = sections[low - 1];
   const title = section?.querySelector("h2");
   byId("where").hidden = !section || title.getBoundingClientRect().bottom > top + 4 || section.getBoundingClientRect().bottom < top + 40;
-  if (section) byId("where").textContent = title.textContent.replace(/^[^:]*\//, "");
+  // A phone has no room for the file as well.
+  if (section) byId("where").textContent = title.textContent.replace(stays() ? /^[^:]*\// : /^.*?::/, "");
 }
 
 // --- keys ----------------------------------------------------------------------------------------

@@ -10,13 +10,13 @@ function viewer(card) {
   card.redraw = () => redraw(card, { tools, stage, reading, legend });
   let width = 0;
   new ResizeObserver(() => {
-    if (card.sheets && width && width !== stage.clientWidth) fit(card, stage);
+    if (card.sheets && width && width !== stage.clientWidth) card.redraw?.();
     width = stage.clientWidth;
   }).observe(stage);
-  load(card).then(card.redraw).catch((error) => {
+  load(card).then(() => stage.isConnected && card.redraw()).catch((error) => {
     stage.textContent = `The picture cannot be shown: ${error.message}`;
   });
-  return el("div", { className: "viewer" }, tools, legend, stage, reading);
+  return el("div", { className: "viewer" }, tools, legend, reading, stage);
 }
 
 async function load(card) {
@@ -34,12 +34,18 @@ function redraw(card, { tools, stage, reading, legend }) {
   const every = after.tiles.map((_, place) => place);
   const narrowed = changed && changed.length && changed.length < every.length;
   const places = narrowed && !card.all ? changed : every;
-  const grid = gridOf(places.length, after.height, after.width);
   const mode = before ? (changed ? card.mode : "1") : "1";
+  const panelled = mode !== "1" || !before ? 1 : changed ? 3 : 2;
+  // Numbers stand beside a picture, or below it where it would become too small.
+  const scaleAt = (width) => gridOf(places.length, after.height, after.width, roomIn(width, panelled)).scale;
+  const beside = scaleAt(card.body.clientWidth - BESIDE);
+  card.body.classList.toggle("stacked", beside < SMALL && scaleAt(card.body.clientWidth) > beside);
+  const room = roomIn(stage.clientWidth, panelled);
+  const grid = gridOf(places.length, after.height, after.width, room);
   const panel = (picture, paint) => {
     const own = changed ? places : picture.tiles.map((_, place) => place);
     const made = el("canvas", { aria: { role: "img" } });
-    drawTiles(made, own, picture, changed ? grid : gridOf(own.length, picture.height, picture.width), paint);
+    drawTiles(made, own, picture, changed ? grid : gridOf(own.length, picture.height, picture.width, room), paint);
     return made;
   };
   const plain = (picture) => panel(picture, (place, pixel) => PALETTE[picture.tiles[place][pixel]]);
@@ -51,8 +57,8 @@ function redraw(card, { tools, stage, reading, legend }) {
   stage.className = `stage mode${mode}`;
   card.sheets = panels.map(([, canvas]) => canvas);
   keepingFocus(stage, ".frame", arrange(card, mode, panels));
-  fit(card, stage);
-  watch(card, stage, panels, places, grid, reading);
+  fit(card, room);
+  watch(card, stage, places, grid, reading);
   keepingFocus(tools, "button", controls(card, mode, narrowed));
   const meanings = [
     ...(mode === "4" ? [] : meaningsIn(before ? [before, after] : [after], changed ? places : [...Array(Math.max(before?.tiles.length ?? 0, every.length)).keys()])),
@@ -93,10 +99,17 @@ function arrange(card, mode, panels) {
   const [[, before], [, after]] = panels;
   after.classList.add("over");
   if (mode === "3") {
-    const slide = () => { after.style.clipPath = `inset(0 0 0 ${slider.value}%)`; };
+    const slide = () => {
+      after.style.clipPath = `inset(0 0 0 ${slider.value}%)`;
+      divider.style.left = `${slider.value}%`;
+    };
+    const divider = el("i", { className: "divider" });
     const slider = el("input", { type: "range", min: 0, max: 100, value: 50, oninput: slide, aria: { label: "How much is from before" } });
     slide();
-    return [frame("expected left, actual right", before, after), slider];
+    const made = frame("expected left, actual right", before, after);
+    made.querySelector(".sheet").append(divider);
+    drag(made.querySelector(".frame"), slider, slide);
+    return [slider, made];
   }
   const made = frame("expected", before, after);
   card.turn = () => {
@@ -122,11 +135,30 @@ function controls(card, mode, narrowed) {
     ...which, ...told];
 }
 
+// The divider goes to where the picture is pressed, and along.
+function drag(frame, slider, slide) {
+  const follow = (event) => {
+    if (!(event.buttons & 1)) return;
+    const box = frame.firstChild.getBoundingClientRect();
+    slider.value = 100 * (event.clientX - box.left) / box.width;
+    slide();
+  };
+  frame.addEventListener("pointerdown", follow);
+  frame.addEventListener("pointermove", follow);
+}
+
+// The room of one of some panels, which stand side by side as far as they are wide enough.
+const GAP = 10, NARROWEST = 208, BESIDE = 432, SMALL = 3;
+
+function roomIn(whole, panels) {
+  const columns = Math.max(1, Math.min(panels, Math.floor((whole + GAP) / (NARROWEST + GAP))));
+  return { width: (whole - GAP * (columns - 1)) / columns - 2, height: 0.55 * innerHeight };
+}
+
 // Every pixel is a whole number of screen pixels wide, the same in all panels.
-function fit(card, stage) {
-  const room = stage.querySelector(".frame").clientWidth - 2;
-  const width = Math.max(...card.sheets.map((canvas) => canvas.width));
-  card.fitting = Math.max(1, Math.min(12, Math.floor(room / width)));
+function fit(card, room) {
+  const most = (side) => Math.max(...card.sheets.map((canvas) => canvas[side]));
+  card.fitting = scaleIn(room, { width: most("width"), height: most("height") });
   resize(card);
 }
 
@@ -136,6 +168,8 @@ function resize(card) {
     canvas.style.width = `${canvas.width * card.scale}px`;
     canvas.style.height = `${canvas.height * card.scale}px`;
   }
+  const slider = card.body.querySelector("input[type=range]");
+  if (slider) slider.style.width = card.sheets[0].style.width;
 }
 
 function zoom(card, step) {
@@ -152,7 +186,7 @@ function zoom(card, step) {
 }
 
 // Reads the pixel under the pointer, or the one that arrow keys moved to; scrolls in step.
-function watch(card, stage, panels, places, grid, reading) {
+function watch(card, stage, places, grid, reading) {
   const frames = [...stage.querySelectorAll(".frame")];
   const { height, width } = card.after;
   let [x, y] = [1, 1];
@@ -175,11 +209,23 @@ function watch(card, stage, panels, places, grid, reading) {
     if (!card.changed) return where + valueOf(card.after, place, pixel);
     return `${where}${valueOf(card.before, place, pixel)} → ${valueOf(card.after, place, pixel)}`;
   };
+  // What is read stands beside the pointer as well, where the eyes are.
+  const tip = el("div", { className: "tip", hidden: true, aria: { hidden: "true" } });
+  stage.append(tip);
+  const show = (one) => {
+    const [probe, within] = [one.querySelector(".probe"), stage].map((node) => node.getBoundingClientRect());
+    tip.hidden = false;
+    tip.textContent = reading.textContent;
+    const right = probe.right - within.left + 10, width = tip.offsetWidth;
+    tip.style.left = `${Math.max(0, right + width > within.width ? probe.left - within.left - 10 - width : right)}px`;
+    tip.style.top = `${probe.bottom - within.top + 10}px`;
+  };
   const readable = card.changed || !card.before;
   const most = [grid.columns * (width + 1) - 1, grid.rows * (height + 1) - 1];
-  const move = (column, row) => {
+  const move = (one, column, row) => {
     [x, y] = [Math.max(1, Math.min(most[0], column)), Math.max(1, Math.min(most[1], row))];
     card.point();
+    show(one);
   };
   for (const one of frames) {
     one.addEventListener("scroll", () => {
@@ -188,7 +234,7 @@ function watch(card, stage, panels, places, grid, reading) {
     if (!readable) continue;
     const point = (event) => {
       const box = one.firstChild.getBoundingClientRect();
-      move(Math.floor((event.clientX - box.left) / card.scale), Math.floor((event.clientY - box.top) / card.scale));
+      move(one, Math.floor((event.clientX - box.left) / card.scale), Math.floor((event.clientY - box.top) / card.scale));
     };
     one.addEventListener("pointermove", point);
     one.addEventListener("pointerdown", point);
@@ -196,7 +242,8 @@ function watch(card, stage, panels, places, grid, reading) {
       const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
       if (!step) return;
       event.preventDefault();
-      move(x + step[0], y + step[1]);
+      move(one, x + step[0], y + step[1]);
     });
+    for (const name of ["pointerleave", "blur"]) one.addEventListener(name, () => { tip.hidden = true; });
   }
 }
