@@ -7,7 +7,7 @@ from PIL import Image
 from test_fused_attention import attended, random
 from test_looks import feature_map, pixels, text
 
-from pytest_featuremaps.rendering import NAN, looks, palette
+from pytest_featuremaps.rendering import NAN, lettering, looks, palette
 
 RAMP = np.frombuffer(palette("ramp"), np.uint8).reshape(-1, 3).astype(int)
 WORDS = ["[CLS]", "a", "cat", "sat"]
@@ -167,6 +167,28 @@ def test_a_word_is_one_line_of_few_characters():
     evil = ["\x1b[2J", "two\nlines", "x" * 500, "\ud800"]
     image = attention(heads=1).image(words=evil, scale=20)
     assert max(image.size) < 400
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("Ġcat", "·cat"), ("▁sat", "·sat"), ("日本", "\\u65e5\\u672c"), ("ñ…", "\\u00f1…"),
+    ("🙂", "\\U0001f642"), ("a b", "a b"), ("\t", "\\u0009"),
+])  # fmt: skip
+def test_a_letter_that_the_font_lacks_is_written_as_its_code(text, expected):
+    assert lettering.written(text) == expected
+
+
+def test_words_of_small_text_stand_apart():
+    for size in (10, 11, 12):
+        space = lettering.length("a b", size) - lettering.length("ab", size)
+        assert space >= 0.24 * size - 1e-9, size
+
+
+def test_a_word_in_letters_that_the_font_lacks_is_drawn_readably():
+    tokens, codes = (
+        pixels(attention(heads=1).image(words=[*words, "a", "b"], scale=20))
+        for words in (["Ġcat", "日"], ["·cat", "\\u65e5"])
+    )
+    assert np.array_equal(tokens, codes)
 
 
 @pytest.mark.parametrize(

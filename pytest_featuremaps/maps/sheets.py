@@ -23,13 +23,13 @@ def sheet(maps: Mapping[str, FeatureMap], look: Look, *, sample: int, most: int)
 
 
 def _band(key: str, one: FeatureMap, look: Look, sample: int, most: int) -> rendering.Band:
-    title = _plain(f"{key}  ({one.module_type})")
+    title = f"{key}  ({one.module_type})"
     shape = "x".join(map(str, one.shape)) or "scalar"
     try:
         planes = one.planes(sample)
     except (CaptureError, UnsupportedTensor) as error:
         reason = str(error).splitlines()[0].removeprefix(one.place.title).strip(": ")
-        return rendering.Band(title, _plain(f"{shape}, not drawn: {reason}"), None)
+        return rendering.Band(title, f"{shape}, not drawn: {reason}", None)
     if not planes.pictures.size:
         return rendering.Band(title, f"{shape}, no values", None)
     whole, palette = looks.drawn(planes, look)
@@ -60,8 +60,3 @@ def _note(planes: Planes, shown: int) -> str:
     channels = "" if count == 1 else f"channels 0 to {shown - 1} of {count}, "
     cut = f"the first {_WIDTH} of {width} positions, " if height == 1 and width > _WIDTH else ""
     return f"{channels}{cut}values {low:.3g} to {high:.3g}"
-
-
-def _plain(text: str) -> str:
-    """Return text in the letters that Pillow's own font has."""
-    return text.encode("ascii", "backslashreplace").decode()

@@ -6,9 +6,10 @@ import math
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from pytest_featuremaps.rendering.colours import PAPER, SOFT_INK
+from pytest_featuremaps.rendering import lettering
+from pytest_featuremaps.rendering.colours import PAPER
 from pytest_featuremaps.rendering.mosaic import MARKS_FROM, check_scale, enlarged, grid, indexed
 from pytest_featuremaps.rendering.png import MAX_PIXELS
 
@@ -118,15 +119,14 @@ def _labelled(
 
 
 def _longest(words: Sequence[str]) -> int:
-    font = ImageFont.load_default(_FONT)
-    return max((math.ceil(font.getlength(word)) for word in words), default=0) + _GAP
+    return max((lettering.length(word, _FONT) for word in words), default=0) + _GAP
 
 
 def _line(word: str, length: int, height: int, side: Literal["left", "right"]) -> Image.Image:
     """Return a word on a line of this size, at one side of it."""
-    line, font = Image.new("RGB", (length, height), PAPER), ImageFont.load_default(_FONT)
-    start = _GAP // 2 if side == "left" else length - math.ceil(font.getlength(word)) - _GAP // 2
-    ImageDraw.Draw(line).text((start, height // 2), word, fill=SOFT_INK, font=font, anchor="lm")
+    line = Image.new("RGB", (length, height), PAPER)
+    start = _GAP // 2 if side == "left" else length - lettering.length(word, _FONT) - _GAP // 2
+    lettering.write(ImageDraw.Draw(line), (start, height // 2), word, _FONT, anchor="lm")
     return line
 
 
@@ -138,11 +138,10 @@ def _arranged(images: Sequence[Image.Image], numbers: Sequence[int]) -> Image.Im
     width, height = images[0].width + _GAP, top + images[0].height + _GAP
     rows, columns = grid(len(images), height - 1, width - 1)
     whole = Image.new("RGB", (columns * width - _GAP, rows * height - _GAP), PAPER)
-    pen, font = ImageDraw.Draw(whole), ImageFont.load_default(_FONT)
+    pen = ImageDraw.Draw(whole)
     for place, image in enumerate(images):
         row, column = divmod(place, columns)
         whole.paste(image, (column * width, row * height + top))
         if numbers:
-            text = str(numbers[place])
-            pen.text((column * width, row * height), text, fill=SOFT_INK, font=font)
+            lettering.write(pen, (column * width, row * height), str(numbers[place]), _FONT)
     return whole

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pytest_featuremaps import rendering
 from pytest_featuremaps.layouts.planes import Planes, in_rows
-from pytest_featuremaps.rendering import components
+from pytest_featuremaps.rendering import components, lettering
 from pytest_featuremaps.wording import plain
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _main(
             raise ValueError("over= lies under rows and columns, not under the slices of a volume")
         return rendering.over(mosaic, palette, look.over, look.scale, numbers=look.numbers)
     if look.words is not None:
-        words = [plain(word, _LONGEST_WORD) for word in look.words]
+        words = [plain(lettering.written(word), _LONGEST_WORD) for word in look.words]
         columns = mosaic.tiles.shape[2]
         if len(words) != columns:
             raise ValueError(f"words= holds {len(words)} words for {columns} columns")

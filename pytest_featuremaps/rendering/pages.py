@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from pytest_featuremaps.rendering.colours import INK, PAPER, SOFT_INK
+from pytest_featuremaps.rendering import lettering
+from pytest_featuremaps.rendering.colours import INK, PAPER
 from pytest_featuremaps.rendering.mosaic import (
     DEAD,
     GUTTER,
@@ -75,8 +75,7 @@ def numbered(
         columns: The tiles in a row; chosen so that the page is nearly square when None.
     """
     texts = [str(number) for number in mosaic.channels] if labels is None else list(labels)
-    font = ImageFont.load_default(10)
-    widest = max((math.ceil(font.getlength(text)) for text in texts), default=0)
+    widest = max((lettering.length(text, 10) for text in texts), default=0)
     scale = _readable(mosaic.tiles.shape, widest) if scale is None else scale
     count, height, width = mosaic.tiles.shape
     check_scale(scale, width * scale, count * height * scale)
@@ -98,8 +97,8 @@ def numbered(
     for place, text in enumerate(texts):
         row, column = divmod(place, columns)
         x, y = column * cell[1], row * cell[0]
-        shift = left - _GAP - math.ceil(font.getlength(text)) if beside else 0
-        pen.text((x + shift, y - 1 if beside else y), text, fill=SOFT_INK, font=font)
+        shift = left - _GAP - lettering.length(text, 10) if beside else 0
+        lettering.write(pen, (x + shift, y - 1 if beside else y), text, 10)
     return image
 
 
@@ -131,14 +130,13 @@ def legend(tiles: Tiles, palette: bytes) -> Image.Image | None:
     seen = [(index, text) for index, text in _MARKS.items() if index in tiles]
     if not seen:
         return None
-    font = ImageFont.load_default(11)
-    lengths = [math.ceil(font.getlength(text)) + 32 for _, text in seen]
+    lengths = [lettering.length(text, 11) + 32 for _, text in seen]
     line = Image.new("RGB", (sum(lengths), 16), PAPER)
     pen, left = ImageDraw.Draw(line), 0
     for (index, text), length in zip(seen, lengths, strict=True):
         red, green, blue = palette[3 * index : 3 * index + 3]
         pen.rectangle((left, 3, left + 10, 13), fill=(red, green, blue))
-        pen.text((left + 15, 1), text, fill=SOFT_INK, font=font)
+        lettering.write(pen, (left + 15, 1), text, 11)
         left += length
     return line
 
@@ -164,12 +162,11 @@ def page(bands: Sequence[Band]) -> Image.Image:
     Raises:
         PictureTooLarge: the page would have more pixels than anybody can look at.
     """
-    title_font, note_font = ImageFont.load_default(15), ImageFont.load_default(11)
     widths = [
         max(
             band.image.width if band.image else 0,
-            math.ceil(title_font.getlength(band.title)),
-            math.ceil(note_font.getlength(band.note)),
+            lettering.length(band.title, 15),
+            lettering.length(band.note, 11),
         )
         for band in bands
     ]
@@ -185,8 +182,8 @@ def page(bands: Sequence[Band]) -> Image.Image:
     pen = ImageDraw.Draw(sheet)
     top = _MARGIN
     for band, tall in zip(bands, heights, strict=True):
-        pen.text((_MARGIN, top - 4), band.title, fill=INK, font=title_font)
-        pen.text((_MARGIN, top + 15), band.note, fill=SOFT_INK, font=note_font)
+        lettering.write(pen, (_MARGIN, top - 4), band.title, 15, colour=INK)
+        lettering.write(pen, (_MARGIN, top + 15), band.note, 11)
         if band.image:
             sheet.paste(band.image, (_MARGIN, top + _TITLE_HEIGHT - 4))
         top += tall
