@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
@@ -24,6 +23,10 @@ from pytest_featuremaps.rendering import looks
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+
+# What is raised here is told to whoever called a check: pytest ends the traceback there.
+__tracebackhide__ = True
 
 
 class _Options(TypedDict, total=False):
@@ -101,8 +104,8 @@ class DrawnTensor(RecordedTensor):
         look = looks.Look(channels, scale, colours, ranges, numbers, shown, words)
         if not planes.pictures.size:
             raise self._no_picture("no values")
-        with self._naming_itself():
-            return looks.picture(planes, look)
+        self._require_channels(channels, len(planes.pictures))
+        return looks.picture(planes, look)
 
     def save(self, path: str | Path, **options: Unpack[Options]) -> Path:
         """Write the picture that `image()` draws to a file, and return its path.
@@ -129,7 +132,8 @@ class DrawnTensor(RecordedTensor):
         if colours == "pca":
             raise ValueError("colours='pca' is one picture of all channels: save() writes it")
         planes = self.planes(options.get("sample", 0), options.get("layout"), options.get("query"))
-        whole, palette = looks.drawn(planes, look)
+        drawing = looks.drawn(planes, look)
+        whole, palette = drawing.mosaic, drawing.palette
         folder.mkdir(parents=True, exist_ok=True)
         paths = [folder / f"channel_{number}.png" for number in whole.channels]
         for number, path in zip(whole.channels, paths, strict=True):
@@ -156,19 +160,8 @@ class DrawnTensor(RecordedTensor):
             IndexError: there is no such sample or channel.
         """
         planes = self.planes(sample)
-        with self._naming_itself():
-            return rendering.render_channels(planes.pictures, channels, like)
-
-    @contextmanager
-    def _naming_itself(self) -> Iterator[None]:
-        """Say in an error about channels whose they are."""
-        try:
-            yield
-        except IndexError as error:
-            reason = str(error)
-        else:
-            return
-        raise IndexError(f"{self.place.title}: {reason}.")
+        self._require_channels(channels, len(planes.pictures))
+        return rendering.render_channels(planes.pictures, channels, like)
 
     def planes(
         self, sample: int = 0, layout: str | None = None, query: int | None = None
@@ -185,6 +178,23 @@ class DrawnTensor(RecordedTensor):
             raise self._no_picture(f"shape {self.shape}")
         return found
 
+    def _require_channels(self, channels: object, count: int) -> None:
+        if channels is None:
+            return
+        given = f"channels={channels!r}"
+        if not isinstance(channels, Iterable) or isinstance(channels, str | Mapping):
+            raise TypeError(f"{given}: it takes their numbers, such as [3] or range(16)")
+        numbers = list(channels)
+        if not numbers:
+            raise ValueError(f"{given}: name at least one channel, such as [3] or range(16)")
+        for number in numbers:
+            if isinstance(number, bool) or not isinstance(number, int | np.integer):
+                raise TypeError(f"{given}: {number!r} is no whole number, as of [3] or range(16)")
+            if not 0 <= number < count:
+                raise IndexError(
+                    f"{self.place.title}: there is no channel {number}: it has {count}, from 0."
+                )
+
     def _no_picture(self, kind: str) -> UnsupportedTensor:
         return UnsupportedTensor(
             f"{self.place.title} has {kind}: there is no picture of it.\n"
@@ -197,18 +207,38 @@ class DrawnTensor(RecordedTensor):
         declared = self.declared if layout is None else layout
         if declared is None:
             guess = self.guess or ""
-            self._require_one_reading(guess)
+            self._require_one_reading()
             return guess, guess
-        reason = layouts.slip(declared)
-        if reason:
-            raise CaptureError(f"image(layout={declared!r}): {reason}.")
+        require_layout(declared, "image")
         return self.axes(declared), declared
 
-    def _require_one_reading(self, guess: str) -> None:
+    def readings(self) -> tuple[str, ...]:
+        """Return the layouts that this map may have, where more than one would fit it."""
         others = layouts.others(self.families, self.shape)
-        if not others or self.is_attention or self.place.layer.sequence_first:
+        known = self.declared is not None or self.is_attention or self.place.layer.sequence_first
+        return () if known or not others else (self.guess or "", *others)
+
+    def refined(self, layout: str | None) -> str | None:
+        """Return a layout for several maps where it says more of this one than is known.
+
+        It chooses among several readings, or lays a sequence over an image.
+        """
+        if layout is None or layouts.misfit(layout, len(self.shape)):
+            return None
+        word = self.axes(layout)
+        if self.readings():
+            return layout
+        known = self.declared or self.guess or ""
+        length = self.shape[word.index("L")] if "L" in word else 0
+        found, _ = layouts.grid(layout, length)
+        same = word == known.partition(":")[0] and ":" not in known
+        return layout if same and found is not None else None
+
+    def _require_one_reading(self) -> None:
+        readings = self.readings()
+        if not readings:
             return
-        spelled = {f'layout="{one}"': one for one in (guess, *others)}
+        spelled = {f'layout="{one}"': one for one in readings}
         choices = [
             f"  {spelling:<15}  {layouts.describe(one, self.shape)}"
             for spelling, one in spelled.items()
@@ -270,6 +300,17 @@ class DrawnTensor(RecordedTensor):
         except (FeatureMapsError, IndexError):
             return None
         return file.getvalue()
+
+
+def require_layout(layout: str | None, function: str) -> None:
+    """Refuse a layout that is none.
+
+    Raises:
+        CaptureError: it has a slip, which the text tells.
+    """
+    reason = "" if layout is None else layouts.slip(layout)
+    if reason:
+        raise CaptureError(f"{function}(layout={layout!r}): {reason}.")
 
 
 def _shown(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pytest_featuremaps.rendering.around import between_words, over
+from pytest_featuremaps.rendering.changes import changes
 from pytest_featuremaps.rendering.choosing import pick, render_channels, render_coloured
-from pytest_featuremaps.rendering.colours import Colours, palette
+from pytest_featuremaps.rendering.colours import FLAT, Colours, palette
 from pytest_featuremaps.rendering.drawing import NOISE_FLOOR, render, span
 from pytest_featuremaps.rendering.mosaic import (
     DEAD,
@@ -23,7 +24,7 @@ from pytest_featuremaps.rendering.mosaic import (
     enlarged,
     grid,
 )
-from pytest_featuremaps.rendering.pages import Band, check_size, legend, numbered, page, stacked
+from pytest_featuremaps.rendering.pages import Band, bare, check_size, numbered, page, stacked
 from pytest_featuremaps.rendering.panels import side_by_side
 from pytest_featuremaps.rendering.png import (
     MAX_BYTES,
@@ -34,9 +35,11 @@ from pytest_featuremaps.rendering.png import (
     decode,
     encode,
 )
+from pytest_featuremaps.rendering.rows import heat_map
 
 __all__ = [
     "DEAD",
+    "FLAT",
     "GUTTER",
     "HIGHEST",
     "LEVELS",
@@ -57,13 +60,15 @@ __all__ = [
     "Colours",
     "Mosaic",
     "PictureTooLarge",
+    "bare",
     "between_words",
+    "changes",
     "check_size",
     "decode",
     "encode",
     "enlarged",
     "grid",
-    "legend",
+    "heat_map",
     "numbered",
     "over",
     "page",

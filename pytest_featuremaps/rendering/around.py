@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from pytest_featuremaps.rendering import lettering
-from pytest_featuremaps.rendering.colours import PAPER
-from pytest_featuremaps.rendering.mosaic import MARKS_FROM, check_scale, enlarged, grid, indexed
+from pytest_featuremaps.rendering.colours import PAPER, shown
+from pytest_featuremaps.rendering.mosaic import MARKS_FROM, check_scale, enlarged, grid
 from pytest_featuremaps.rendering.png import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -48,10 +48,10 @@ def over(
             where there are many.
         numbers: Whether tiles are numbered, where there are several.
     """
-    count, height, width = mosaic.tiles.shape
+    _, height, width = mosaic.tiles.shape
     if scale is None:
         scale = max(1, min(-(-_LONGEST // max(height, width)), _fitting(mosaic.tiles)))
-    check_scale(scale, width * scale, count * height * scale)
+    check_scale(scale, mosaic.tiles.size)
     size = width * scale, height * scale
     grey = picture.convert("L").resize(size, Image.Resampling.LANCZOS).convert("RGB")
     laid = [_blended(tile, palette, grey, scale) for tile in mosaic.tiles]
@@ -64,7 +64,7 @@ def _fitting(tiles: Tiles) -> int:
 
 
 def _blended(tile: Tiles, palette: bytes, grey: Image.Image, scale: int) -> Image.Image:
-    colours = enlarged(indexed(tile, palette), scale).convert("RGB")
+    colours = shown(tile, palette, scale).convert("RGB")
     blended = Image.blend(grey, colours, _OPACITY)
     marks = Image.fromarray((tile >= MARKS_FROM).astype(np.uint8) * 255)
     blended.paste(colours, mask=enlarged(marks, scale))
@@ -91,8 +91,8 @@ def between_words(
         numbers: Whether tiles are numbered, where there are several.
     """
     scale = _CELL if scale is None else scale
-    count, height, width = mosaic.tiles.shape
-    check_scale(scale, width * scale, count * height * scale)
+    _, height, width = mosaic.tiles.shape
+    check_scale(scale, mosaic.tiles.size)
     shown = mosaic.channels if numbers else ()
     if height == 1:
         rows = [str(one) for one in shown]
@@ -109,7 +109,7 @@ def _labelled(
     left, top = _longest(rows), _longest(columns)
     height, width = tile.shape
     table = Image.new("RGB", (left + width * scale, top + height * scale), PAPER)
-    table.paste(enlarged(indexed(tile, palette), scale).convert("RGB"), (left, top))
+    table.paste(shown(tile, palette, scale).convert("RGB"), (left, top))
     for number, word in enumerate(rows):
         table.paste(_line(word, left, scale, "right"), (0, top + number * scale))
     for number, word in enumerate(columns):

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy.typing as npt
 
+from pytest_featuremaps.rendering.colours import FLAT
 from pytest_featuremaps.rendering.drawing import render, span
-from pytest_featuremaps.rendering.mosaic import Mosaic
+from pytest_featuremaps.rendering.mosaic import MARKS_FROM, Mosaic
 
 
 def render_channels(
@@ -44,20 +45,28 @@ def render_coloured(
     *,
     centred: bool,
     shared: bool,
+    from_zero: bool = False,
 ) -> Mosaic:
     """Draw the channels of one sample for people to look at.
+
+    A channel that is constant to within the noise floor is marked as flat, unless all are drawn
+    in one range, where its colour is its value.
 
     Args:
         planes: all channels, (C, H, W).
         channels: the numbers of those to draw; all of them when None.
         centred: whether zero is in the middle of each range.
         shared: whether all channels are drawn in one range.
+        from_zero: whether a range of values above zero begins at zero.
 
     Raises:
         IndexError: there is no such channel.
     """
-    low, high = span(planes, centred=centred, shared=shared)
-    return pick(render(planes, low=low, high=high), _numbers(planes, channels))
+    found = span(planes, centred=centred, shared=shared, from_zero=from_zero)
+    whole = render(planes, low=found.low, high=found.high)
+    if not shared and found.flat.any():
+        whole.tiles[found.flat[:, None, None] & (whole.tiles < MARKS_FROM)] = FLAT
+    return pick(whole, _numbers(planes, channels))
 
 
 def pick(mosaic: Mosaic, channels: Sequence[int]) -> Mosaic:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,26 +96,55 @@ def render(
     return Mosaic(tiles, labels, drawn_low, drawn_high, largest)
 
 
+@dataclass(frozen=True, eq=False)
+class Span:
+    """The ranges to draw channels in for people, (C,) each.
+
+    Attributes:
+        low: What `render` takes as `low`.
+        high: Likewise.
+        flat: Which channels are constant to within the noise floor, and not zero throughout.
+    """
+
+    low: Floats
+    high: Floats
+    flat: Mask
+
+
 def span(
-    planes: npt.NDArray[Any], *, centred: bool = False, shared: bool = False
-) -> tuple[Floats, Floats]:
-    """Return the ranges to draw channels in, for `low` and `high` of `render`, (C,) each.
+    planes: npt.NDArray[Any],
+    *,
+    centred: bool = False,
+    shared: bool = False,
+    from_zero: bool = False,
+) -> Span:
+    """Return the ranges to draw channels in, for `low` and `high` of `render`.
+
+    A range narrower than the noise floor allows is widened upwards, or on both sides of zero: a
+    channel that is nearly zero looks like zero.
 
     Args:
         planes: One sample, (C, H, W), any real dtype.
         centred: Whether zero is to be in the middle.
         shared: Whether all channels are drawn in one range, that of the layer.
+        from_zero: Whether a range of values above zero begins at zero.
     """
     half, limit = _halved(planes)
     low, high = _finite_range(half, np.abs(half) < limit)
+    peaks = np.fmax(np.abs(low), np.abs(high))
+    largest = float(np.fmax.reduce(peaks, initial=0.0))
+    flat = (high / 2 - low / 2 <= NOISE_FLOOR * largest / 2) & (peaks > 0)
     if shared:
         low[:], high[:] = np.fmin.reduce(low, initial=np.nan), np.fmax.reduce(high, initial=np.nan)
-    peaks = np.fmax(np.abs(low), np.abs(high))
+        peaks = np.fmax(np.abs(low), np.abs(high))
     if centred:
-        low, high = -peaks, peaks
-    low, high = _widened(low, high, float(np.fmax.reduce(peaks, initial=0.0)))
+        low, high = _widened(-peaks, peaks, largest)
+    else:
+        low = np.minimum(low, 0.0) if from_zero else low
+        with np.errstate(over="ignore"):  # next to the largest float: cut off there
+            high = np.minimum(np.maximum(high, low + _narrowest(largest)), _LARGEST)
     # A channel of zeros has no range: it is marked.
-    return np.where(peaks == 0, 0.0, low), np.where(peaks == 0, 0.0, high)
+    return Span(np.where(peaks == 0, 0.0, low), np.where(peaks == 0, 0.0, high), flat)
 
 
 def _halved(planes: npt.NDArray[Any]) -> tuple[Floats, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -135,16 +136,23 @@ def indexed(canvas: Tiles, palette: bytes) -> Image.Image:
 
 def enlarged(image: Image.Image, scale: int) -> Image.Image:
     """Return an image with every pixel `scale` pixels wide and high."""
-    width, height = image.width * scale, image.height * scale
-    check_scale(scale, width, height)
-    return image.resize((width, height), Image.Resampling.NEAREST)
+    check_scale(scale, image.width * image.height)
+    size = image.width * scale, image.height * scale
+    return image.resize(size, Image.Resampling.NEAREST)
 
 
-def check_scale(scale: int, width: int, height: int) -> None:
-    """Refuse a scale that shrinks, or makes a picture that fills the memory."""
+def check_scale(scale: int, values: int) -> None:
+    """Refuse a scale that shrinks, or makes a picture that fills the memory.
+
+    Args:
+        scale: Pixels per value, in both directions.
+        values: How many values there are in the picture.
+    """
     if scale < 1:
         raise ValueError(f"scale is {scale}, but a picture is only ever enlarged: 1 or more")
-    if width * height > _MOST_PIXELS:
+    pixels = values * scale * scale
+    if pixels > _MOST_PIXELS:
         raise ValueError(
-            f"scale is {scale}, which makes a picture of {width:,} by {height:,} pixels"
+            f"scale is {scale}, which makes a picture of {pixels:,} pixels; at most "
+            f"{_MOST_PIXELS:,} are drawn: scale={math.isqrt(_MOST_PIXELS // values)} is the largest"
         )
