@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-# What is raised here is told to whoever called a check: pytest ends the traceback there.
+# What is raised here is told to whoever asked for a picture: pytest ends the traceback there.
 __tracebackhide__ = True
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     Tiles = npt.NDArray[np.uint8]
 
+# What is raised here is told to whoever asked for a picture: pytest ends the traceback there.
+__tracebackhide__ = True
+
 _WIDTH, _TILE, _CELL, _GAP = 1000, 64, 8, 4
 _TALLEST_ROW, _LARGEST_TILE = 12, 120
 

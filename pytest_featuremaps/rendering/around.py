@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from pytest_featuremaps.rendering.mosaic import Mosaic, Tiles
 
+# What is raised here is told to whoever asked for a picture: pytest ends the traceback there.
+__tracebackhide__ = True
+
 _LONGEST = 224
 _CELL = 14
 _GAP, _TITLE = 6, 14

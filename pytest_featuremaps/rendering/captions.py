@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -18,6 +18,9 @@ from pytest_featuremaps.rendering.mosaic import (
     NAN,
     PLUS_INF,
 )
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 Entry: TypeAlias = tuple[Image.Image | None, str]
 """A patch of colour, if any, and what it means."""
@@ -39,10 +42,10 @@ def patch(shade: tuple[int, int, int]) -> Image.Image:
     return Image.new("RGB", (_SIDE, _SIDE), shade)
 
 
-def marks(seen: Iterable[int], palette: bytes) -> list[Entry]:
+def marks(tiles: npt.NDArray[np.uint8], palette: bytes) -> list[Entry]:
     """Return an entry for each mark among indices."""
-    found = set(seen)
-    return [(_texture(mark, palette), text) for mark, text in MARKS.items() if mark in found]
+    seen = np.bincount(tiles.ravel(), minlength=256)
+    return [(_texture(mark, palette), text) for mark, text in MARKS.items() if seen[mark]]
 
 
 def bar(palette: bytes) -> Image.Image:

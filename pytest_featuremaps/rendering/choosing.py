@@ -12,6 +12,9 @@ from pytest_featuremaps.rendering.colours import FLAT
 from pytest_featuremaps.rendering.drawing import render, span
 from pytest_featuremaps.rendering.mosaic import MARKS_FROM, Mosaic
 
+# What is raised here is told to whoever asked for a picture: pytest ends the traceback there.
+__tracebackhide__ = True
+
 
 def render_channels(
     planes: npt.NDArray[Any], channels: Sequence[int] | None = None, like: Mosaic | None = None

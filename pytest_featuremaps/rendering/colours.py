@@ -24,6 +24,9 @@ from pytest_featuremaps.rendering.mosaic import (
 if TYPE_CHECKING:
     from pytest_featuremaps.rendering.mosaic import Tiles
 
+# What is raised here is told to whoever asked for a picture: pytest ends the traceback there.
+__tracebackhide__ = True
+
 Colours: TypeAlias = Literal["grey", "ramp", "diverging"]
 """`"ramp"` runs from dark purple over teal to yellow, `"diverging"` from blue over white to red."""
 
@@ -64,7 +67,8 @@ def textured(canvas: Tiles) -> Tiles:
 def shown(canvas: Tiles, palette: bytes, scale: int = 1) -> Image.Image:
     """Return a canvas of indices enlarged, as a palette image with the lines of `textured`."""
     check_scale(scale, canvas.size)
-    return indexed(textured(canvas.repeat(scale, axis=0).repeat(scale, axis=1)), palette)
+    large = canvas if scale == 1 else canvas.repeat(scale, axis=0).repeat(scale, axis=1)
+    return indexed(textured(large), palette)
 
 
 def _ramp(level: int) -> tuple[int, int, int]:

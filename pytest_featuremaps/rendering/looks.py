@@ -18,6 +18,9 @@ from pytest_featuremaps.wording import listed, plain
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+# What is raised here is told to whoever asked for a picture: pytest ends the traceback there.
+__tracebackhide__ = True
+
 Colours: TypeAlias = Literal["auto", "grey", "ramp", "diverging", "pca"]
 Ranges: TypeAlias = Literal["channel", "layer"]
 
@@ -201,7 +204,7 @@ def explained(
     slices = prod(planes.parts)
     if slices > 1:
         entries.append((None, f"slices 0 to {slices - 1} of each channel, row by row"))
-    return entries + captions.marks(np.unique(tiles).tolist(), drawing.palette)
+    return entries + captions.marks(tiles, drawing.palette)
 
 
 def _meaning(drawing: Drawing, planes: Planes) -> str:
@@ -233,12 +236,14 @@ def extremes(values: npt.NDArray[Any]) -> tuple[float, float]:
 
     The largest value of a float type, which masks are filled with, counts as infinite.
     """
-    limit = np.finfo(values.dtype).max if values.dtype.kind == "f" else np.inf
-    finite = np.abs(values) < limit
-    if finite.all():
-        return (float(values.min()), float(values.max())) if values.size else (np.nan, np.nan)
-    found = values[finite]
-    return (float(found.min()), float(found.max())) if found.size else (np.nan, np.nan)
+    if not values.size:
+        return np.nan, np.nan
+    low, high = float(values.min()), float(values.max())
+    limit = float(np.finfo(values.dtype).max) if values.dtype.kind == "f" else np.inf
+    if -limit < low and high < limit:  # NaN is neither
+        return low, high
+    finite = values[np.abs(values) < limit]
+    return (float(finite.min()), float(finite.max())) if finite.size else (np.nan, np.nan)
 
 
 def _chosen(low: float, high: float, look: Look) -> rendering.Colours:

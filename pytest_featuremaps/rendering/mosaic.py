@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     Tiles = npt.NDArray[np.uint8]
     Floats = npt.NDArray[np.float64]
 
+# What is raised here is told to whoever asked for a picture: pytest ends the traceback there.
+__tracebackhide__ = True
+
 LEVELS = 247
 """The first so many palette indices are a ramp: the distance of two of them means something."""
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from pytest_featuremaps.rendering.mosaic import Tiles
 
+# What is raised here is told to whoever asked for a picture: pytest ends the traceback there.
+__tracebackhide__ = True
+
 FONT = 10
 _NUMBER_HEIGHT, _GAP, _MARGIN, _TITLE_HEIGHT = 13, 4, 16, 40
 _FRAME, _ROOM = 2, 3
@@ -148,7 +151,7 @@ def _apart(tiles: Tiles, parts: tuple[int, int], scale: int) -> Tiles:
     """Return tiles enlarged, with a line of paper between the slices that they are made of."""
     count, height, width = tiles.shape
     rows, columns = parts
-    large = tiles.repeat(scale, axis=1).repeat(scale, axis=2)
+    large = tiles if scale == 1 else tiles.repeat(scale, axis=1).repeat(scale, axis=2)
     if parts == (1, 1):
         return large
     tall, wide = scale * height // rows, scale * width // columns

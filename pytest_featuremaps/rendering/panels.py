@@ -251,11 +251,11 @@ def _extent(mosaic: Mosaic) -> str:
 
 def _marks(*tiles: Tiles) -> list[Entry]:
     """Explain the colours of both pictures that are there."""
-    seen = {int(index) for one in tiles for index in np.unique(one)}
+    seen = np.concatenate([one.ravel() for one in tiles])
     entries = captions.marks(seen, palette("grey"))
-    if any(index < LOWEST for index in seen):
+    if (seen < LOWEST).any():
         entries.append((captions.patch(colour(0)), "below the baseline's range"))
-    if any(HIGHEST < index < LEVELS for index in seen):
+    if ((seen > HIGHEST) & (seen < LEVELS)).any():
         entries.append((captions.patch(colour(LEVELS - 1)), "above the baseline's range"))
     return entries
 

@@ -15,6 +15,9 @@ from pytest_featuremaps.rendering.mosaic import check_scale
 if TYPE_CHECKING:
     from pytest_featuremaps.rendering.mosaic import Tiles
 
+# What is raised here is told to whoever asked for a picture: pytest ends the traceback there.
+__tracebackhide__ = True
+
 MARKED = (255, 160, 0)
 
 _FONT, _LABEL = 10, 12
