@@ -130,7 +130,7 @@ NO_PICTURES = {
     "colours": ('block.image(layout="NLC", colours="rainbow")', "colours='rainbow': it is one of"),
     "sheet": ('feature_maps.sheet(layout="X")', "sheet(layout='X'): 'X' is none of its letters"),
     "components": ('feature_maps.sheet(colours="pca")', "colours='pca' is one picture of all"),
-    "sample": ('block.image(layout="NLC", sample=1)', "block (Block) has no sample 1: it has 1, from 0"),
+    "sample": ('block.image(layout="NLC", sample=1)', "block (Block) has no sample 1"),
     "files": ('block.save_channels("folder")', "block (Block) has shape (1, 9, 4), which can be"),
 }  # fmt: skip
 

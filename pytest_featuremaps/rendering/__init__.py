@@ -25,13 +25,14 @@ from pytest_featuremaps.rendering.mosaic import (
     grid,
 )
 from pytest_featuremaps.rendering.pages import Band, bare, check_size, numbered, page, stacked
-from pytest_featuremaps.rendering.panels import side_by_side
+from pytest_featuremaps.rendering.panels import readable, side_by_side
 from pytest_featuremaps.rendering.png import (
     MAX_BYTES,
     MAX_PIXELS,
     MAX_TEXT,
     BadPicture,
     PictureTooLarge,
+    as_file,
     decode,
     encode,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "Colours",
     "Mosaic",
     "PictureTooLarge",
+    "as_file",
     "bare",
     "between_words",
     "changes",
@@ -74,6 +76,7 @@ __all__ = [
     "page",
     "palette",
     "pick",
+    "readable",
     "render",
     "render_channels",
     "render_coloured",

@@ -130,6 +130,15 @@ def side_by_side(
     return _page(panels, titles, [*extents, verdict], _legend(pair, scale))
 
 
+def readable(mosaic: Mosaic) -> Image.Image:
+    """Return a baseline's picture as an RGB image that can be looked at, with numbers."""
+    tiles = _for_people(mosaic, mosaic)
+    scale = max(_fitting(tiles.shape), 512 // max(size(*tiles.shape)))
+    panel = _panel(tiles, palette("grey"), list(map(str, mosaic.channels)), scale, None)
+    entries = [(captions.bar(palette("grey")), "lowest to highest value of each channel")]
+    return _page([panel], (_extent(mosaic),), [""], [*entries, *_marks(tiles)])
+
+
 def _pair(expected: Mosaic, actual: Mosaic, levels: int) -> tuple[_Pair, int]:
     """Return what is shown of two maps, and how many of all channels changed."""
     signed = actual.tiles.astype(np.int16) - expected.tiles

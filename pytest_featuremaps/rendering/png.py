@@ -10,6 +10,7 @@ import zlib
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
+from PIL import Image
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 from pytest_featuremaps.errors import FeatureMapsError
@@ -72,6 +73,13 @@ def encode(mosaic: Mosaic, numbers: str = "", *, max_bytes: int | None = None) -
     indexed(assemble(mosaic.tiles), PALETTE).save(file, "PNG", pnginfo=chunks, compress_level=6)
     if max_bytes is not None and file.tell() > max_bytes:
         _refuse(mosaic, f"takes {file.tell():,} bytes", f"{max_bytes:,}")
+    return file.getvalue()
+
+
+def as_file(image: Image.Image) -> bytes:
+    """Return any picture as the bytes of a PNG, for people to look at."""
+    file = io.BytesIO()
+    image.save(file, "PNG")
     return file.getvalue()
 
 

@@ -284,7 +284,12 @@ def _look(
         return ["picture: it shows other channels than the baseline's; see channels="]
     levels = comparison.entries[0].levels
     difference = pixels.compare(
-        drawn.tiles, now.tiles, drawn.channels, levels=levels, marks_from=rendering.MARKS_FROM
+        drawn.tiles,
+        now.tiles,
+        drawn.channels,
+        levels=levels,
+        marks_from=rendering.MARKS_FROM,
+        moved=rendering.changes(drawn, now) if drawn.tiles.shape == now.tiles.shape else None,
     )
     return [f"picture: {text}" for text in difference.lines()]
 

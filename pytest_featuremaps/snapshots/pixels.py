@@ -46,7 +46,7 @@ class Difference:
     """What distinguishes a picture from its baseline; nothing, if `equal`.
 
     Attributes:
-        tiles: The channels beyond tolerance, the worst first.
+        tiles: The channels beyond tolerance, those first that moved farthest.
         reason: Why the two could not be compared at all, or "".
         shape: The picture's (channels, height, width).
         levels: The tolerance that was applied.
@@ -100,6 +100,7 @@ def compare(
     *,
     levels: int = 1,
     marks_from: int,
+    moved: npt.NDArray[np.float64] | None = None,
 ) -> Difference:
     """Compare two pictures of the same channels; nothing is ever resized, cropped or padded.
 
@@ -109,6 +110,8 @@ def compare(
         channels: The channel number of each tile of `actual`.
         levels: How far two levels may be apart, at every pixel.
         marks_from: The first index that is a mark: equal to itself, and near to nothing.
+        moved: How far each channel moved, by which they are ordered; without it by levels, which
+            are shares of each channel's own range.
 
     Raises:
         ValueError: If there is not one channel number per tile.
@@ -125,12 +128,15 @@ def compare(
     marks = np.maximum(expected, actual) >= marks_from
     distance[marks & (distance > 0)] = MARK_DISTANCE
     beyond = (distance > levels) | (distance == MARK_DISTANCE)
-    tiles = [
-        _tile(int(channels[place]), distance[place], beyond[place])
+    found = {
+        place: _tile(int(channels[place]), distance[place], beyond[place])
         for place in np.flatnonzero(beyond.any(axis=(1, 2))).tolist()
-    ]
-    tiles.sort(key=lambda tile: (-tile.largest, -tile.pixels))
-    return Difference(tuple(tiles), "", shape, levels)
+    }
+    far = np.zeros(count) if moved is None else moved
+    order = sorted(
+        found, key=lambda place: (-far[place], -found[place].largest, -found[place].pixels)
+    )
+    return Difference(tuple(found[place] for place in order), "", shape, levels)
 
 
 def _structure(expected: tuple[int, ...], actual: tuple[int, int, int]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +16,9 @@ from pytest_featuremaps.review.records import File, Map, Record, digest, identit
 from pytest_featuremaps.snapshots.verdicts import Verdict
 from pytest_featuremaps.story import story
 from pytest_featuremaps.story.phrases import say
+
+PICTURE = "picture.png"
+"""A picture that has no baseline yet, enlarged to be looked at."""
 
 
 def keep(output: Path, root: Path, test: str, verdicts: Sequence[Verdict]) -> list[str]:
@@ -37,8 +39,8 @@ def keep(output: Path, root: Path, test: str, verdicts: Sequence[Verdict]) -> li
             # The failure itself must be reported, whatever becomes of its pictures.
             lines.append(f"nothing was left of {verdict.title}: {error}")
         else:
-            shown = record.difference or record.update
-            lines.append(_relative(root, str(place / shown.file)))
+            shown = PICTURE if PICTURE in files else (record.difference or record.update).file
+            lines.append(_relative(root, str(place / shown)))
     if any(verdict.revision for verdict in verdicts):
         return lines  # there is no baseline to accept them into
     return [*lines, "decide with: pytest-featuremaps review"]
@@ -101,7 +103,10 @@ def _result(verdict: Verdict, test: str, baseline: str) -> tuple[Record, dict[st
         maps=tuple(_maps(verdict, kind)),
         revision=verdict.revision,
     )
-    return record, {file: data for file, data in contents.values() if data is not None}
+    files = {file: data for file, data in contents.values() if data is not None}
+    if kind == "picture" and verdict.redrawn is None:
+        files[PICTURE] = rendering.as_file(rendering.readable(rendering.decode(verdict.actual)[0]))
+    return record, files
 
 
 def _status(verdict: Verdict) -> str:
@@ -120,9 +125,10 @@ def _difference(verdict: Verdict) -> bytes | None:
     if verdict.expected is None or verdict.redrawn is None:
         return None
     (expected, _), (actual, _) = map(rendering.decode, (verdict.expected, verdict.redrawn))
-    file = io.BytesIO()
-    rendering.side_by_side(expected, actual, levels=_levels(verdict)).save(file, "PNG")
-    return file.getvalue()
+    # Where no pixel tells why the comparison failed, its numbers do.
+    unseen = "numbers differ; " if verdict.comparison is not None else ""
+    levels = _levels(verdict)
+    return rendering.as_file(rendering.side_by_side(expected, actual, levels=levels, unseen=unseen))
 
 
 def _maps(verdict: Verdict, kind: str) -> Iterator[Map]:
