@@ -166,9 +166,19 @@ def test_two_heads_have_their_words_each():
     one, two = (attention(heads=count).image(words=WORDS, numbers=False) for count in (1, 2))
     assert two.size == (2 * one.width + 6, one.height)
     left, right = two.crop((0, 0, *one.size)), two.crop((one.width + 6, 0, *two.size))
-    labels = slice(0, one.height - 4 * 14)
+    labels = slice(0, one.height - 4 * 32)
     assert np.array_equal(pixels(left)[labels], pixels(right)[labels])
     assert attention(heads=2).image(words=WORDS).height > 14 + one.height
+
+
+@pytest.mark.parametrize(("count", "cell"), [(4, 32), (20, 25), (60, 14)])
+def test_few_words_have_large_cells(count, cell):
+    words = ["a"] * count
+    tables = [
+        attention(heads=1, queries=rows, keys=count).image(words=words, numbers=False)
+        for rows in (2, 3)
+    ]
+    assert tables[1].height - tables[0].height == cell
 
 
 def test_rows_of_a_table_are_numbered_unless_told():

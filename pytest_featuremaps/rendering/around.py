@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __tracebackhide__ = True
 
 _LONGEST = 224
-_CELL = 14
+_CELL, _LARGE_CELL, _TABLE = 14, 32, 512
 _GAP, _TITLE = 6, 14
 _FONT = 11
 
@@ -93,7 +93,8 @@ def between_words(
         scale: Pixels per value. None leaves room for the words.
         numbers: Whether tiles are numbered, where there are several.
     """
-    scale = _CELL if scale is None else scale
+    longest = max(mosaic.tiles.shape[1:])
+    scale = max(_CELL, min(_LARGE_CELL, _TABLE // max(longest, 1))) if scale is None else scale
     _, height, width = mosaic.tiles.shape
     check_scale(scale, mosaic.tiles.size)
     shown = mosaic.channels if numbers else ()

@@ -136,7 +136,8 @@ def readable(mosaic: Mosaic) -> Image.Image:
     scale = max(_fitting(tiles.shape), 512 // max(size(*tiles.shape)))
     panel = _panel(tiles, palette("grey"), list(map(str, mosaic.channels)), scale, None)
     entries = [(captions.bar(palette("grey")), "lowest to highest value of each channel")]
-    return _page([panel], (_extent(mosaic),), [""], [*entries, *_marks(tiles)])
+    legend = [*entries, *_marks(tiles)]
+    return _page([panel], ("as it would be recorded",), [_extent(mosaic)], legend)
 
 
 def _pair(expected: Mosaic, actual: Mosaic, levels: int) -> tuple[_Pair, int]:
