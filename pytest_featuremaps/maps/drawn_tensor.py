@@ -68,8 +68,10 @@ class DrawnTensor(RecordedTensor):
     ) -> Image.Image:
         """Draw the channels of one sample, each as a tile with its number.
 
-        A dead channel, NaN and both infinities have colours of their own. Tokens that come
-        before a grid of patches are drawn below it, one tile for each.
+        A line below says what the colours mean. NaN and both infinities have colours of their
+        own, a dead channel and a flat one, constant to within the noise floor, have lines.
+        Tokens that come before a grid of patches are drawn below it, one tile for each; a
+        sequence is a heat map with one row for each channel.
 
         Args:
             sample: which sample of the batch to draw.
@@ -83,7 +85,8 @@ class DrawnTensor(RecordedTensor):
                 red, green and blue.
             ranges: whether each `"channel"` is drawn over its own range of values, or all
                 over that of the `"layer"`.
-            numbers: whether tiles are numbered.
+            numbers: whether tiles are numbered, with their ranges where there is room, and the
+                colours explained.
             layout: what each axis means, instead of what was declared or is known.
             query: of weights of attention, whose attention to draw: the number of one query.
             over: what the model was shown, to lay each tile over it: a picture of Pillow, or a
@@ -96,7 +99,7 @@ class DrawnTensor(RecordedTensor):
             CaptureError: the layout does not fit, or more than one would.
             IndexError: there is no such sample, channel or query.
             PictureTooLarge: the picture has too many pixels.
-            TypeError: `over` is no picture and no tensor.
+            TypeError: `over` is no picture and no tensor, or another option is of a wrong type.
             ValueError: an option is none, or does not fit the map or another one.
         """
         planes = self.planes(sample, layout, query)

@@ -215,8 +215,9 @@ class FeatureMaps(Mapping[str, FeatureMap]):
         """Draw the recorded maps on one page, in order of completion: from low to high level.
 
         Each has its name, its shape, its range of values and a row of its first channels,
-        enlarged so that small maps can be seen. A map of which there is no picture, or which
-        can be read in several ways, has the reason instead.
+        enlarged so that small maps can be seen; what the colours mean stands on top. Of a map of
+        more than 120 rows or columns not every value is drawn, but every NaN. A map of which
+        there is no picture, or which can be read in several ways, has the reason instead.
 
         Args:
             sample: which sample of the batch to draw.
