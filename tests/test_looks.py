@@ -547,6 +547,14 @@ def test_tiles_tell_their_range_where_there_is_room():
     assert not (narrow[:, 20:30] < 200).any()
 
 
+def test_a_vector_in_rows_is_told_as_one(monkeypatch):
+    told = "256 values of a vector, row by row"
+    assert told in said(monkeypatch, feature_map(torch.rand(1, 256), "Linear"))
+    for shape, module in (((1, 1, 16, 16), "Conv2d"), ((1, 20), "Linear"), ((1, 9, 1), "Linear")):
+        found = said(monkeypatch, feature_map(torch.rand(shape), module))
+        assert not any("vector" in text for text in found)
+
+
 def test_slices_of_a_volume_are_told(monkeypatch):
     one = feature_map(torch.rand(1, 2, 6, 3, 3), "Conv3d")
     assert "slices 0 to 5 of each channel, row by row" in said(monkeypatch, one)

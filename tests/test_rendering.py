@@ -956,6 +956,15 @@ def test_panels_are_enlarged_alike():
     assert large.height - small.height == 10 * 10
 
 
+@pytest.mark.parametrize(
+    "shape", [(0, 3, 3), (2, 0, 3), (1, 1, 0), (1, 1, 1), (1280, 1, 1), (1280, 2, 2), (3, 7, 1)]
+)
+def test_a_picture_of_any_size_is_made_readable(shape):
+    image = rendering.readable(render(np.random.default_rng(0).random(shape)))
+    assert 300 < image.width < 700
+    assert 100 < image.height < 1500
+
+
 def test_a_scale_that_would_fill_the_memory_is_refused():
     with pytest.raises(ValueError, match="makes a picture of 810,000,000,000 pixels"):
         render(features(1, 9, 9)).image(100_000)

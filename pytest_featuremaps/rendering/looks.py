@@ -204,6 +204,10 @@ def explained(
     slices = prod(planes.parts)
     if slices > 1:
         entries.append((None, f"slices 0 to {slices - 1} of each channel, row by row"))
+    _, height, width = planes.pictures.shape
+    is_vector = len(planes.pictures) == 1 and not planes.has_places and not planes.is_attention
+    if is_vector and height > 1:
+        entries.append((None, f"{height * width} values of a vector, row by row"))
     return entries + captions.marks(tiles, drawing.palette)
 
 

@@ -133,7 +133,8 @@ def side_by_side(
 def readable(mosaic: Mosaic) -> Image.Image:
     """Return a baseline's picture as an RGB image that can be looked at, with numbers."""
     tiles = _for_people(mosaic, mosaic)
-    scale = max(_fitting(tiles.shape), 512 // max(size(*tiles.shape)))
+    large = max(_fitting(tiles.shape), 512 // max(size(*tiles.shape)))
+    scale = None if tiles.shape[1] == 1 else large
     panel = _panel(tiles, palette("grey"), list(map(str, mosaic.channels)), scale, None)
     entries = [(captions.bar(palette("grey")), "lowest to highest value of each channel")]
     legend = [*entries, *_marks(tiles)]
