@@ -36,7 +36,9 @@ from pytest_featuremaps.rendering import (
     decode,
     encode,
     grid,
+    pairs,
     panels,
+    people,
     render,
     side_by_side,
 )
@@ -777,7 +779,7 @@ def drawn(level, count=2):
 
 
 def explained(expected, actual):
-    pair, _ = panels._pair(expected, actual, 1)
+    pair, _ = pairs.pair(expected, actual, 1)
     return [text for _, text in panels._legend(pair, 9) if "%" not in text]
 
 
@@ -817,7 +819,7 @@ def test_the_difference_is_white_where_nothing_changed_and_grows_with_the_change
 def test_a_small_change_is_seen_beside_a_large_one(most, full):
     now = drawn(100)
     now.tiles[0, 0, 0], now.tiles[0, 0, 1] = 102, 100 + most
-    pair, count = panels._pair(drawn(100), now, 1)
+    pair, count = pairs.pair(drawn(100), now, 1)
     assert (pair.full, count) == (full, 1)
     shade = panels._difference_colour(int(pair.difference[0, 0, 0]))
     assert max(np.subtract((255, 255, 255), shade)) > 40
@@ -862,7 +864,7 @@ def test_a_sequence_of_any_size_can_be_looked_at(count, width):
     page = side_by_side(before, now)
     assert page.width < 1800
     assert page.height < 600
-    pair, changed = panels._pair(before, now, 1)
+    pair, changed = pairs.pair(before, now, 1)
     assert changed == 1
     assert pair.labels[pair.changed[0]] == "0"
     assert (pair.difference > 230).sum() == 1
@@ -871,7 +873,7 @@ def test_a_sequence_of_any_size_can_be_looked_at(count, width):
 def test_what_is_left_out_of_a_long_sequence_is_told():
     planes = np.random.default_rng(0).random((400, 1, 1000))
     before = render(planes)
-    pair, _ = panels._pair(before, again(planes * 1.5, before), 1)
+    pair, _ = pairs.pair(before, again(planes * 1.5, before), 1)
     assert pair.notes == [
         "shown: the 160 channels of 400 that moved farthest",
         "shown: of 3 positions the one that changed most",
@@ -887,7 +889,7 @@ def test_the_legend_explains_the_colours_that_are_there():
     assert explained(drawn(PLUS_INF), drawn(MINUS_INF)) == ["+Inf", "-Inf", "another mark", changed]
     assert explained(drawn(LOWEST), drawn(15)) == [flat, "below the baseline's range"]
     assert explained(drawn(HIGHEST), drawn(232)) == [flat, "above the baseline's range", changed]
-    said = [text for _, text in panels._legend(panels._pair(drawn(9), drawn(59), 1)[0], 9)]
+    said = [text for _, text in panels._legend(pairs.pair(drawn(9), drawn(59), 1)[0], 9)]
     assert "lower / higher, by up to 50 levels (23 % of a channel's range); cube-root scale" in said
 
 
@@ -897,13 +899,13 @@ def test_a_flat_channel_and_one_of_nearly_zeros_do_not_look_like_a_signal():
     planes[2, 4, 4] = 1e-3 * planes.max()
     mosaic = render(planes)
     assert mosaic.tiles[2, 0, 0] not in {LOWEST, HIGHEST}
-    tiles = panels._for_people(mosaic, mosaic)
+    tiles = people.for_people(mosaic, mosaic)
     assert (tiles[1] == FLAT).all()
     assert (np.delete(tiles[2].ravel(), 4 * 11 + 4) == LOWEST).all()
     assert LOWEST < tiles[2, 4, 4] < LOWEST + 12
     assert (tiles[[0, 3]] == mosaic.tiles[[0, 3]]).all()
     planes[1] = np.linspace(0.7, 0.8, 99).reshape(9, 11)
-    assert FLAT not in panels._for_people(again(planes, mosaic), mosaic)[1]
+    assert FLAT not in people.for_people(again(planes, mosaic), mosaic)[1]
 
 
 def test_a_caption_continues_on_the_next_line():

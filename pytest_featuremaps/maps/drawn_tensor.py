@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import numpy as np
 import torch
@@ -16,6 +16,13 @@ from pytest_featuremaps.errors import CaptureError, FeatureMapsError, Unsupporte
 from pytest_featuremaps.layouts import layouts
 from pytest_featuremaps.layouts.grids import Grid
 from pytest_featuremaps.layouts.planes import Planes, lay_out
+from pytest_featuremaps.maps.asked import (
+    DrawingOptions,
+    Options,
+    backdrop,
+    require_channels,
+    require_layout,
+)
 from pytest_featuremaps.maps.keeping import keep
 from pytest_featuremaps.maps.recorded_tensor import NUMPY_FLOATS, RecordedTensor
 from pytest_featuremaps.numbers import chunks
@@ -27,26 +34,6 @@ if TYPE_CHECKING:
 
 # What is raised here is told to whoever asked for a picture: pytest ends the traceback there.
 __tracebackhide__ = True
-
-
-class _Options(TypedDict, total=False):
-    """What `image()` takes, but for the channels."""
-
-    sample: int
-    scale: int | None
-    colours: looks.Colours
-    ranges: looks.Ranges
-    layout: str | None
-    query: int | None
-
-
-class Options(_Options, total=False):
-    """What `image()` takes."""
-
-    channels: Sequence[int] | None
-    numbers: bool
-    over: Image.Image | torch.Tensor | npt.NDArray[Any] | None
-    words: Sequence[str] | None
 
 
 class DrawnTensor(RecordedTensor):
@@ -103,11 +90,11 @@ class DrawnTensor(RecordedTensor):
             ValueError: an option is none, or does not fit the map or another one.
         """
         planes = self.planes(sample, layout, query)
-        shown = _shown(over, sample)
+        shown = backdrop(over, sample)
         look = looks.Look(channels, scale, colours, ranges, numbers, shown, words)
         if not planes.pictures.size:
             raise self._no_picture("no values")
-        self._require_channels(channels, len(planes.pictures))
+        require_channels(channels, len(planes.pictures), self.place.title)
         return looks.picture(planes, look)
 
     def save(self, path: str | Path, **options: Unpack[Options]) -> Path:
@@ -121,7 +108,7 @@ class DrawnTensor(RecordedTensor):
         self.image(**options).save(path)
         return path
 
-    def save_channels(self, folder: str | Path, **options: Unpack[_Options]) -> list[Path]:
+    def save_channels(self, folder: str | Path, **options: Unpack[DrawingOptions]) -> list[Path]:
         """Write one `channel_<i>.png` for each channel of one sample, and return the paths.
 
         Args:
@@ -163,7 +150,7 @@ class DrawnTensor(RecordedTensor):
             IndexError: there is no such sample or channel.
         """
         planes = self.planes(sample)
-        self._require_channels(channels, len(planes.pictures))
+        require_channels(channels, len(planes.pictures), self.place.title)
         return rendering.render_channels(planes.pictures, channels, like)
 
     def planes(
@@ -180,23 +167,6 @@ class DrawnTensor(RecordedTensor):
         if found is None:
             raise self._no_picture(f"shape {self.shape}")
         return found
-
-    def _require_channels(self, channels: object, count: int) -> None:
-        if channels is None:
-            return
-        given = f"channels={channels!r}"
-        if not isinstance(channels, Iterable) or isinstance(channels, str | Mapping):
-            raise TypeError(f"{given}: it takes their numbers, such as [3] or range(16)")
-        numbers = list(channels)
-        if not numbers:
-            raise ValueError(f"{given}: name at least one channel, such as [3] or range(16)")
-        for number in numbers:
-            if isinstance(number, bool) or not isinstance(number, int | np.integer):
-                raise TypeError(f"{given}: {number!r} is no whole number, as of [3] or range(16)")
-            if not 0 <= number < count:
-                raise IndexError(
-                    f"{self.place.title}: there is no channel {number}: it has {count}, from 0."
-                )
 
     def _no_picture(self, kind: str) -> UnsupportedTensor:
         return UnsupportedTensor(
@@ -303,33 +273,6 @@ class DrawnTensor(RecordedTensor):
         except (FeatureMapsError, IndexError):
             return None
         return file.getvalue()
-
-
-def require_layout(layout: str | None, function: str) -> None:
-    """Refuse a layout that is none.
-
-    Raises:
-        CaptureError: it has a slip, which the text tells.
-    """
-    reason = "" if layout is None else layouts.slip(layout)
-    if reason:
-        raise CaptureError(f"{function}(layout={layout!r}): {reason}.")
-
-
-def _shown(
-    over: Image.Image | torch.Tensor | npt.NDArray[Any] | None, sample: int
-) -> Image.Image | None:
-    """Return what a model was shown as a picture: of a batch, the sample, or its only one."""
-    if over is None or isinstance(over, Image.Image):
-        return over
-    if isinstance(over, torch.Tensor):
-        over = over.detach().cpu().float().numpy()
-    if not isinstance(over, np.ndarray):
-        raise TypeError(
-            f"over= is a picture of Pillow or a tensor, not a {type(over).__name__}; "
-            "PIL.Image.open(path) opens a file"
-        )
-    return looks.backdrop(over, sample)
 
 
 def _drawable(one: RecordedTensor) -> npt.NDArray[Any]:

@@ -10,8 +10,8 @@ from pytest_featuremaps.checks.grammar import Spec
 from pytest_featuremaps.checks.vitals import Limits
 from pytest_featuremaps.errors import AmbiguousKey, CaptureError, MissingMap
 from pytest_featuremaps.maps import sheets, summaries
+from pytest_featuremaps.maps.asked import require_layout
 from pytest_featuremaps.maps.checkup import examine
-from pytest_featuremaps.maps.drawn_tensor import require_layout
 from pytest_featuremaps.maps.feature_map import FeatureMap
 from pytest_featuremaps.maps.log import Log
 from pytest_featuremaps.maps.views import View

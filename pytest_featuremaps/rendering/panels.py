@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from pytest_featuremaps.rendering import captions, lettering
-from pytest_featuremaps.rendering.changes import changes
-from pytest_featuremaps.rendering.colours import FLAT, INK, PAPER, PAPER_INDEX, palette
-from pytest_featuremaps.rendering.drawing import NOISE_FLOOR
+from pytest_featuremaps.rendering.colours import INK, PAPER, PAPER_INDEX, palette
 from pytest_featuremaps.rendering.mosaic import (
     HIGHEST,
     LEVELS,
     LOWEST,
-    MARKS_FROM,
     Mosaic,
     check_scale,
     colour,
@@ -24,36 +20,31 @@ from pytest_featuremaps.rendering.mosaic import (
     size,
 )
 from pytest_featuremaps.rendering.pages import FONT, tiled
+from pytest_featuremaps.rendering.pairs import CALM, FURTHEST, OTHER_MARK, Pair, pair
+from pytest_featuremaps.rendering.people import for_people
 from pytest_featuremaps.rendering.rows import MARKED, cell_size, heat_map
 from pytest_featuremaps.wording import counted
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from pytest_featuremaps.rendering.captions import Entry
     from pytest_featuremaps.rendering.mosaic import Tiles
 
 _Colour = tuple[int, int, int]
 
-_CALM, _FURTHEST, _OTHER_MARK = 120, 120, 245
 _UP, _DOWN, _MARK_CHANGED = (178, 16, 40), (16, 84, 176), (122, 62, 200)
 _BLANK, _GROUND = (246, 248, 250), (222, 227, 232)
 _MARGIN, _HEADING, _PANEL = 16, 44, 320
 _STEPS = HIGHEST - LOWEST
 
-_LEAST = 16
-"""A change of so many levels has the full colour where there is none that is larger."""
-
 _SMALLEST_FRAMED = 6
-_MOST_ROWS, _MOST_COLUMNS = 160, 480
 
 
 def _difference_colour(index: int) -> _Colour:
     """White where nothing changed, towards red where the value rose, blue where it fell."""
-    if index == _OTHER_MARK:
+    if index == OTHER_MARK:
         return _MARK_CHANGED
-    end, share = (_UP if index > _CALM else _DOWN), min(abs(index - _CALM), _FURTHEST)
-    red, green, blue = (255 - (255 - part) * share // _FURTHEST for part in end)
+    end, share = (_UP if index > CALM else _DOWN), min(abs(index - CALM), FURTHEST)
+    red, green, blue = (255 - (255 - part) * share // FURTHEST for part in end)
     return red, green, blue
 
 
@@ -62,29 +53,6 @@ _DIFFERENCE_PALETTE = bytes(
     for index in range(256)
     for part in (_GROUND if index == PAPER_INDEX else _difference_colour(index))
 )
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """The tiles of two maps as they are shown, and what is different.
-
-    Attributes:
-        before: Palette indices, (C, H, W).
-        now: Likewise.
-        difference: Likewise, of `_difference_colour`.
-        labels: The number of each channel.
-        changed: The places of channels that differ by more than is tolerated.
-        full: How many levels have the full colour.
-        notes: What is left out.
-    """
-
-    before: Tiles
-    now: Tiles
-    difference: Tiles
-    labels: list[str]
-    changed: list[int]
-    full: int
-    notes: list[str]
 
 
 def side_by_side(
@@ -113,108 +81,32 @@ def side_by_side(
     if expected.tiles.shape != actual.tiles.shape or expected.channels != actual.channels:
         panels = [_alone(one, scale) for one in (expected, actual)]
         panels.append(Image.new("RGB", panels[1].size, _BLANK))
-        seen = [_for_people(one, one) for one in (expected, actual)]
+        seen = [for_people(one, one) for one in (expected, actual)]
         notes = [*extents, "none drawn: channels or sizes differ"]
         return _page(panels, titles, notes, _marks(*seen))
-    pair, count = _pair(expected, actual, levels)
-    frames = (None, pair.changed, pair.changed)
-    tiles = (pair.before, pair.now, pair.difference)
+    shown, count = pair(expected, actual, levels)
+    frames = (None, shown.changed, shown.changed)
+    tiles = (shown.before, shown.now, shown.difference)
     colours = (palette("grey"), palette("grey"), _DIFFERENCE_PALETTE)
     panels = [
-        _panel(one, shades, pair.labels, scale, framed)
+        _panel(one, shades, shown.labels, scale, framed)
         for one, shades, framed in zip(tiles, colours, frames, strict=True)
     ]
     verdict = f"{unseen}no pixel by more than {counted(levels, 'level')}"
     if count:
         verdict = f"{count} of {counted(len(expected.tiles), 'channel')} changed"
-    return _page(panels, titles, [*extents, verdict], _legend(pair, scale))
+    return _page(panels, titles, [*extents, verdict], _legend(shown, scale))
 
 
 def readable(mosaic: Mosaic) -> Image.Image:
     """Return a baseline's picture as an RGB image that can be looked at, with numbers."""
-    tiles = _for_people(mosaic, mosaic)
+    tiles = for_people(mosaic, mosaic)
     large = max(_fitting(tiles.shape), 512 // max(size(*tiles.shape)))
     scale = None if tiles.shape[1] == 1 else large
     panel = _panel(tiles, palette("grey"), list(map(str, mosaic.channels)), scale, None)
     entries = [(captions.bar(palette("grey")), "lowest to highest value of each channel")]
     legend = [*entries, *_marks(tiles)]
     return _page([panel], ("as it would be recorded",), [_extent(mosaic)], legend)
-
-
-def _pair(expected: Mosaic, actual: Mosaic, levels: int) -> tuple[_Pair, int]:
-    """Return what is shown of two maps, and how many of all channels changed."""
-    signed = actual.tiles.astype(np.int16) - expected.tiles
-    other = (np.maximum(expected.tiles, actual.tiles) >= MARKS_FROM) & (signed != 0)
-    beyond = ((np.abs(signed) > levels) | other).any(axis=(1, 2))
-    signed[other] = 0
-    full = max(int(np.abs(signed).max(initial=0)), _LEAST)
-    difference = _difference(signed, other, full)
-    before, now = _for_people(expected, expected), _for_people(actual, expected)
-    count, height, width = before.shape
-    kept, notes = np.arange(count), []
-    if height == 1 and count > _MOST_ROWS:
-        kept = np.sort(np.argsort(-changes(expected, actual), kind="stable")[:_MOST_ROWS])
-        notes.append(f"shown: the {_MOST_ROWS} channels of {count} that moved farthest")
-    tiles = [one[kept] for one in (before, now, difference)]
-    if height == 1 and width > _MOST_COLUMNS:
-        each = -(-width // _MOST_COLUMNS)
-        places = _most_changed(np.where(other, LEVELS, np.abs(signed))[kept], each)
-        tiles = [np.take_along_axis(one, places, axis=2) for one in tiles]
-        notes.append(f"shown: of {each} positions the one that changed most")
-    labels = [str(expected.channels[place]) for place in kept]
-    changed = np.flatnonzero(beyond[kept]).tolist()
-    return _Pair(tiles[0], tiles[1], tiles[2], labels, changed, full, notes), int(beyond.sum())
-
-
-def _difference(signed: npt.NDArray[np.int16], other: npt.NDArray[np.bool_], full: int) -> Tiles:
-    """Return indices of `_difference_colour`: the cube root of the share of the largest change."""
-    root = np.ceil(_FURTHEST * np.cbrt(np.abs(signed) / full))
-    tiles: Tiles = (_CALM + np.sign(signed) * root).astype(np.uint8)
-    tiles[other] = _OTHER_MARK
-    return tiles
-
-
-def _most_changed(distance: npt.NDArray[Any], each: int) -> npt.NDArray[np.intp]:
-    """Return the place of the largest of each so many positions, (C, 1, positions)."""
-    width = distance.shape[2]
-    starts = np.arange(0, width, each)
-    padded = np.pad(distance, ((0, 0), (0, 0), (0, -width % each)), constant_values=-1)
-    bins = padded.reshape(*distance.shape[:2], len(starts), each)
-    places: npt.NDArray[np.intp] = bins.argmax(axis=3) + starts
-    return places
-
-
-def _for_people(mosaic: Mosaic, baseline: Mosaic) -> Tiles:
-    """Return tiles in which what is constant, or nearly zero, does not look like a signal.
-
-    A range that was widened to the noise floor is drawn around its middle in a baseline; here
-    the smallest value of the baseline is the darkest.
-    """
-    tiles, values = mosaic.tiles.copy(), mosaic.tiles < MARKS_FROM
-    narrowest = _STEPS * NOISE_FLOOR * baseline.layer_max
-    widened = baseline.high - baseline.low < 1.01 * narrowest
-    if tiles.shape[1] * tiles.shape[2] < 2:
-        return tiles
-    for place in np.flatnonzero(widened):
-        drawn = baseline.tiles[place][baseline.tiles[place] < MARKS_FROM]
-        if drawn.size:
-            inside = values[place] & (tiles[place] > 0) & (tiles[place] < LEVELS - 1)
-            moved = tiles[place].astype(np.int16) - (int(drawn.min()) - LOWEST)
-            tiles[place] = np.where(inside, np.clip(moved, 0, LEVELS - 1), tiles[place])
-    tiles[_flat(mosaic.tiles, values, widened)[:, None, None] & values] = FLAT
-    return tiles
-
-
-def _flat(
-    tiles: Tiles, values: npt.NDArray[np.bool_], widened: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.bool_]:
-    low = tiles.min(axis=(1, 2), initial=LEVELS, where=values).astype(np.int16)
-    high = tiles.max(axis=(1, 2), initial=0, where=values)
-    least = np.where(widened, 2, 0)
-    flat: npt.NDArray[np.bool_] = (
-        (low <= high) & (low >= LOWEST) & (high <= HIGHEST) & (high - low <= least)
-    )
-    return flat
 
 
 def _fitting(shape: tuple[int, ...]) -> int:
@@ -251,7 +143,7 @@ def _panel(
 
 
 def _alone(mosaic: Mosaic, scale: int | None) -> Image.Image:
-    tiles = _for_people(mosaic, mosaic)
+    tiles = for_people(mosaic, mosaic)
     return _panel(tiles, palette("grey"), [str(one) for one in mosaic.channels], scale, None)
 
 
@@ -271,28 +163,28 @@ def _marks(*tiles: Tiles) -> list[Entry]:
     return entries
 
 
-def _legend(pair: _Pair, scale: int | None) -> list[Entry]:
+def _legend(shown: Pair, scale: int | None) -> list[Entry]:
     """Explain the colours that are there."""
-    entries = _marks(pair.before, pair.now)
-    if ((pair.difference != _CALM) & (pair.difference != _OTHER_MARK)).any():
-        share = f"{100 * pair.full / _STEPS:.0f} %"
+    entries = _marks(shown.before, shown.now)
+    if ((shown.difference != CALM) & (shown.difference != OTHER_MARK)).any():
+        share = f"{100 * shown.full / _STEPS:.0f} %"
         text = (
-            f"lower / higher, by up to {counted(pair.full, 'level')} ({share} of a channel's "
+            f"lower / higher, by up to {counted(shown.full, 'level')} ({share} of a channel's "
             "range); cube-root scale"
         )
         entries.append((_scale_bar(), text))
-    if (pair.difference == _OTHER_MARK).any():
+    if (shown.difference == OTHER_MARK).any():
         entries.append((captions.patch(_MARK_CHANGED), "another mark"))
-    _, height, width = pair.before.shape
-    scale = _fitting(pair.before.shape) if scale is None else scale
-    if pair.changed and (height == 1 or min(height, width) * scale >= _SMALLEST_FRAMED):
+    _, height, width = shown.before.shape
+    scale = _fitting(shown.before.shape) if scale is None else scale
+    if shown.changed and (height == 1 or min(height, width) * scale >= _SMALLEST_FRAMED):
         entries.append((captions.patch(MARKED), "a channel that changed"))
-    return [*entries, *((None, note) for note in pair.notes)]
+    return [*entries, *((None, note) for note in shown.notes)]
 
 
 def _scale_bar() -> Image.Image:
     shares = np.linspace(-1, 1, 81)
-    shades = [_difference_colour(_CALM + round(one)) for one in np.cbrt(shares) * _FURTHEST]
+    shades = [_difference_colour(CALM + round(one)) for one in np.cbrt(shares) * FURTHEST]
     return Image.fromarray(np.tile(np.array(shades, np.uint8), (11, 1, 1)))
 
 
