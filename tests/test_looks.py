@@ -101,9 +101,8 @@ def test_what_is_flat_or_dead_has_lines_that_no_level_has(mark, line):
 
 
 def test_dead_has_the_same_colour_in_all_pictures():
-    assert {tuple(colour(name, DEAD)) for name in ("grey", "ramp", "diverging")} == {
-        rendering.MARK_COLOURS[DEAD]
-    }
+    stored = tuple(rendering.PALETTE[3 * DEAD : 3 * DEAD + 3])
+    assert {tuple(colour(name, DEAD)) for name in ("grey", "ramp", "diverging")} == {stored}
 
 
 def test_zero_is_in_the_middle_for_values_on_both_sides():
@@ -309,7 +308,7 @@ def test_too_many_values_are_refused():
         one.image()
     assert str(caught.value) == (
         "the picture of 65 channels of 512x512 has 18,956,890 pixels; at most 16,777,216 are "
-        "drawn: choose fewer channels, for example channels=range(16)"
+        "allowed: choose fewer channels, for example channels=range(16)"
     )
     assert one.image(channels=range(4)).size[0] > 1000
 

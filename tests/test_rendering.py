@@ -757,7 +757,7 @@ def test_what_could_not_be_read_is_not_written():
     tiles = np.zeros((1, size, size), np.uint8)
     mosaic = Mosaic(tiles, (0,), np.zeros(1), np.ones(1), 1.0)
     assert too_large(mosaic).startswith(
-        "the picture of 1 channels of 4096x4096 has 16,793,604 pixels; at most 16,777,216 are"
+        "the picture of 1 channel of 4096x4096 has 16,793,604 pixels; at most 16,777,216 are"
     )
     text = "x" * rendering.MAX_TEXT
     assert " characters of text; at most 1,048,576 are" in too_large(render(features()), text)

@@ -19,8 +19,8 @@ def changes(before: Mosaic, now: Mosaic) -> Floats:
     value became NaN or infinite, or was so, it is infinite.
 
     Args:
-        before: A drawn map.
-        now: The same channels of another one, of the same size.
+        before: a drawn map.
+        now: the same channels of another one, of the same size.
     """
     moved = _values(now) - _values(before)
     other = (before.tiles != now.tiles) & ~np.isfinite(moved)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # What is raised here is told to whoever asked for a picture: pytest ends the traceback there.
 __tracebackhide__ = True
 
-Colours: TypeAlias = Literal["grey", "ramp", "diverging"]
+PaletteName: TypeAlias = Literal["grey", "ramp", "diverging"]
 """`"ramp"` runs from dark purple over teal to yellow, `"diverging"` from blue over white to red."""
 
 PAPER, INK, SOFT_INK = (255, 255, 255), (36, 41, 47), (101, 109, 118)
@@ -45,7 +45,7 @@ _BETWEEN = 200, 204, 209
 _LINES_EVERY = 6
 
 
-def palette(name: Colours) -> bytes:
+def palette(name: PaletteName) -> bytes:
     """Return the colours of all 256 indices: the levels', the marks' and those for people."""
     marks = MARK_COLOURS if name == "grey" else {**MARK_COLOURS, GUTTER: _BETWEEN}
     levels = map(_COLOURS[name], range(LEVELS))

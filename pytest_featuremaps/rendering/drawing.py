@@ -1,18 +1,20 @@
-"""Values become levels and marks, the same on every machine."""
+"""Values become levels and marks, the same on every machine: all channels of a map, or some."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pytest_featuremaps.errors import UnsupportedTensor
+from pytest_featuremaps.rendering.colours import FLAT
 from pytest_featuremaps.rendering.mosaic import (
     DEAD,
     HIGHEST,
     LEVELS,
     LOWEST,
+    MARKS_FROM,
     MINUS_INF,
     NAN,
     PLUS_INF,
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from pytest_featuremaps.rendering.mosaic import Floats, Tiles
 
     Mask = npt.NDArray[np.bool_]
+
+# What is raised here is told to whoever asked for a picture: pytest ends the traceback there.
+__tracebackhide__ = True
 
 NOISE_FLOOR = 1e-4
 """No level is finer than this share of the layer's max|x|: below it lies another machine's drift.
@@ -56,17 +61,17 @@ def render(
     marked dead; against a baseline, dust below the noise floor does not change that mark.
 
     Args:
-        planes: One sample, (C, H, W), any real dtype.
-        channels: The number of each channel; 0 to C-1 by default.
-        low: The `low` of the baseline's mosaic, (C,). A channel without a range there (dead, or
+        planes: one sample, (C, H, W), any real dtype.
+        channels: the number of each channel; 0 to C-1 by default.
+        low: the `low` of the baseline's mosaic, (C,). A channel without a range there (dead, or
             nothing finite) is drawn in its own.
-        high: The `high` of the same mosaic.
-        layer_max: The largest finite |x| of the layer, where `planes` are only some of its
+        high: the `high` of the same mosaic.
+        layer_max: the largest finite |x| of the layer, where `planes` are only some of its
             channels or where there is a baseline; by default that of `planes`.
 
     Raises:
-        UnsupportedTensor: If `planes` are complex.
-        ValueError: If the arguments do not fit together.
+        UnsupportedTensor: `planes` are complex.
+        ValueError: `planes` are not three-dimensional, or the other arguments do not fit them.
     """
     half, limit = _halved(planes)
     labels = tuple(range(len(planes))) if channels is None else tuple(map(int, channels))
@@ -101,9 +106,9 @@ class Span:
     """The ranges to draw channels in for people, (C,) each.
 
     Attributes:
-        low: What `render` takes as `low`.
-        high: Likewise.
-        flat: Which channels are constant to within the noise floor, and not zero throughout.
+        low: what `render` takes as `low`.
+        high: likewise.
+        flat: which channels are constant to within the noise floor, and not zero throughout.
     """
 
     low: Floats
@@ -124,10 +129,10 @@ def span(
     channel that is nearly zero looks like zero.
 
     Args:
-        planes: One sample, (C, H, W), any real dtype.
-        centred: Whether zero is to be in the middle.
-        shared: Whether all channels are drawn in one range, that of the layer.
-        from_zero: Whether a range of values above zero begins at zero.
+        planes: one sample, (C, H, W), any real dtype.
+        centred: whether zero is to be in the middle.
+        shared: whether all channels are drawn in one range, that of the layer.
+        from_zero: whether a range of values above zero begins at zero.
     """
     half, limit = _halved(planes)
     low, high = _finite_range(half, np.abs(half) < limit)
@@ -145,6 +150,82 @@ def span(
             high = np.minimum(np.maximum(high, low + _narrowest(largest)), _LARGEST)
     # A channel of zeros has no range: it is marked.
     return Span(np.where(peaks == 0, 0.0, low), np.where(peaks == 0, 0.0, high), flat)
+
+
+def render_channels(
+    planes: npt.NDArray[Any], channels: Sequence[int] | None = None, like: Mosaic | None = None
+) -> Mosaic:
+    """Draw the channels of one sample.
+
+    Args:
+        planes: all channels, (C, H, W).
+        channels: the numbers of those to draw; all of them when None.
+        like: a mosaic whose ranges of values are used, where it shows the same channels, so
+            that a change of scale shows.
+
+    Raises:
+        IndexError: there is no such channel.
+    """
+    numbers = _checked(planes, channels)
+    if like is None or like.channels != numbers:
+        return pick(render(planes), numbers)
+    return render(
+        planes[list(numbers)],
+        channels=numbers,
+        low=like.low,
+        high=like.high,
+        layer_max=like.layer_max,
+    )
+
+
+def render_coloured(
+    planes: npt.NDArray[Any],
+    channels: Sequence[int] | None = None,
+    *,
+    centred: bool,
+    shared: bool,
+    from_zero: bool = False,
+) -> Mosaic:
+    """Draw the channels of one sample for people to look at.
+
+    A channel that is constant to within the noise floor is marked as flat, unless all are drawn
+    in one range, where its colour is its value.
+
+    Args:
+        planes: all channels, (C, H, W).
+        channels: the numbers of those to draw; all of them when None.
+        centred: whether zero is in the middle of each range.
+        shared: whether all channels are drawn in one range.
+        from_zero: whether a range of values above zero begins at zero.
+
+    Raises:
+        IndexError: there is no such channel.
+    """
+    found = span(planes, centred=centred, shared=shared, from_zero=from_zero)
+    whole = render(planes, low=found.low, high=found.high)
+    if not shared and found.flat.any():
+        whole.tiles[found.flat[:, None, None] & (whole.tiles < MARKS_FROM)] = FLAT
+    return pick(whole, _checked(planes, channels))
+
+
+def pick(mosaic: Mosaic, channels: Sequence[int]) -> Mosaic:
+    """Return some channels of a mosaic of all of them, as they are drawn there."""
+    chosen = list(channels)
+    return replace(
+        mosaic,
+        tiles=mosaic.tiles[chosen],
+        channels=tuple(chosen),
+        low=mosaic.low[chosen],
+        high=mosaic.high[chosen],
+    )
+
+
+def _checked(planes: npt.NDArray[Any], channels: Sequence[int] | None) -> tuple[int, ...]:
+    numbers = tuple(range(len(planes)) if channels is None else channels)
+    for number in numbers:
+        if not 0 <= number < len(planes):
+            raise IndexError(f"there is no channel {number}: it has {len(planes)}, from 0")
+    return numbers
 
 
 def _halved(planes: npt.NDArray[Any]) -> tuple[Floats, float]:

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from PIL import Image
 
-from pytest_featuremaps import rendering
 from pytest_featuremaps.layouts.planes import Planes, in_rows
-from pytest_featuremaps.rendering import captions, components, lettering
+from pytest_featuremaps.rendering import around, captions, colours, components, lettering, pages
+from pytest_featuremaps.rendering.drawing import NOISE_FLOOR, render_coloured
+from pytest_featuremaps.rendering.mosaic import MARK_COLOURS, NAN, Mosaic, enlarged
+from pytest_featuremaps.rendering.png import check_size
+from pytest_featuremaps.rendering.rows import heat_map
 from pytest_featuremaps.wording import listed, plain
 
 if TYPE_CHECKING:
@@ -65,13 +68,13 @@ def backdrop(picture: npt.NDArray[Any], sample: int = 0) -> Image.Image:
     """Return what a model was shown as a picture, its values from the smallest to the largest.
 
     Args:
-        picture: One or three channels, (C, H, W) or (N, C, H, W), in any range, such as a
+        picture: one or three channels, (C, H, W) or (N, C, H, W), in any range, such as a
             normalised photo.
-        sample: Which of a batch of several.
+        sample: which of a batch of several.
 
     Raises:
-        IndexError: There is no such sample.
-        ValueError: The shape is another.
+        IndexError: there is no such sample.
+        ValueError: the shape is another.
     """
     if picture.ndim == 4 and len(picture):
         picture = picture[sample if len(picture) > 1 else 0]
@@ -91,15 +94,15 @@ class Drawing:
     """Channels as levels, and what the levels mean.
 
     Attributes:
-        mosaic: The chosen channels.
-        colours: The colours of its levels.
-        shared: Whether all channels are drawn in one range.
-        low: The smallest finite value of the layer; NaN where there is none.
-        high: The largest one.
+        mosaic: the chosen channels.
+        palette_name: the colours of its levels.
+        shared: whether all channels are drawn in one range.
+        low: the smallest finite value of the layer; NaN where there is none.
+        high: the largest one.
     """
 
-    mosaic: rendering.Mosaic
-    colours: rendering.Colours
+    mosaic: Mosaic
+    palette_name: colours.PaletteName
     shared: bool
     low: float
     high: float
@@ -107,7 +110,7 @@ class Drawing:
     @property
     def palette(self) -> bytes:
         """The colours of all indices."""
-        return rendering.palette(self.colours)
+        return colours.palette(self.palette_name)
 
 
 def picture(planes: Planes, look: Look) -> Image.Image:
@@ -121,7 +124,7 @@ def picture(planes: Planes, look: Look) -> Image.Image:
     if look.colours == "pca":
         return _in_components(planes, look)
     count, height, width = planes.pictures.shape
-    rendering.check_size(count if look.channels is None else len(look.channels), height, width)
+    check_size(count if look.channels is None else len(look.channels), height, width)
     drawing = drawn(planes, look)
     parts = [_main(drawing, planes, look)]
     if planes.apart.size:
@@ -129,7 +132,7 @@ def picture(planes: Planes, look: Look) -> Image.Image:
     if look.numbers:
         entries = explained(drawing, planes, drawing.mosaic.tiles)
         parts.append(captions.note(entries, max(parts[0].width, _NARROWEST)))
-    return rendering.stacked(parts) if len(parts) > 1 else parts[0]
+    return pages.stacked(parts) if len(parts) > 1 else parts[0]
 
 
 def _main(drawing: Drawing, planes: Planes, look: Look) -> Image.Image:
@@ -143,17 +146,17 @@ def _main(drawing: Drawing, planes: Planes, look: Look) -> Image.Image:
                 "over= lies under the rows and columns of an image, and this map has none; where "
                 'it is a sequence of patches, say so with layout="tokens"'
             )
-        return rendering.over(mosaic, palette, look.over, look.scale, numbers=look.numbers)
+        return around.over(mosaic, palette, look.over, look.scale, numbers=look.numbers)
     if look.words is not None:
         words = [plain(lettering.written(word), _LONGEST_WORD) for word in look.words]
         columns = mosaic.tiles.shape[2]
         if len(words) != columns:
             raise ValueError(f"words= holds {len(words)} words for {columns} columns")
-        return rendering.between_words(mosaic, palette, words, look.scale, numbers=look.numbers)
+        return around.between_words(mosaic, palette, words, look.scale, numbers=look.numbers)
     if not look.numbers or len(mosaic.tiles) == 1:
-        return rendering.bare(mosaic, palette, look.scale)
+        return pages.bare(mosaic, palette, look.scale)
     longer = _with_ranges(drawing, planes) if len(mosaic.tiles) <= _MOST_RANGES else ()
-    return rendering.numbered(mosaic, palette, look.scale, longer=longer, parts=planes.parts)
+    return pages.numbered(mosaic, palette, look.scale, longer=longer, parts=planes.parts)
 
 
 def drawn(planes: Planes, look: Look) -> Drawing:
@@ -162,16 +165,16 @@ def drawn(planes: Planes, look: Look) -> Drawing:
     Channels of one value each have no range of their own: they are drawn over the layer's.
     """
     low, high = extremes(planes.pictures)
-    colours = _chosen(low, high, look)
+    name = _chosen(low, high, look)
     shared = look.ranges == "layer" or planes.pictures[0].size == 1
-    mosaic = rendering.render_coloured(
+    mosaic = render_coloured(
         planes.pictures,
         look.channels,
-        centred=colours == "diverging",
+        centred=name == "diverging",
         shared=shared,
         from_zero=planes.is_attention,
     )
-    return Drawing(mosaic, colours, shared, low, high)
+    return Drawing(mosaic, name, shared, low, high)
 
 
 def explained(
@@ -184,10 +187,10 @@ def explained(
     """Say what the colours of a drawing mean.
 
     Args:
-        drawing: What is shown.
-        planes: What it shows.
-        tiles: What is seen of it.
-        on_a_sheet: Whether several maps have one legend, and their values beside their names.
+        drawing: what is shown.
+        planes: what it shows.
+        tiles: what is seen of it.
+        on_a_sheet: whether several maps have one legend, and their values beside their names.
     """
     mosaic, bar = drawing.mosaic, captions.bar(drawing.palette)
     entries: list[captions.Entry] = []
@@ -213,7 +216,7 @@ def explained(
 
 def _meaning(drawing: Drawing, planes: Planes) -> str:
     whose = "the layer" if drawing.shared else "each channel"
-    if drawing.colours == "diverging":
+    if drawing.palette_name == "diverging":
         return f"{whose} around 0, up to its largest value"
     start = "0" if planes.is_attention and drawing.low >= 0 else "lowest"
     return f"{start} to highest value of {whose}"
@@ -250,10 +253,10 @@ def extremes(values: npt.NDArray[Any]) -> tuple[float, float]:
     return (float(finite.min()), float(finite.max())) if finite.size else (np.nan, np.nan)
 
 
-def _chosen(low: float, high: float, look: Look) -> rendering.Colours:
+def _chosen(low: float, high: float, look: Look) -> colours.PaletteName:
     """Return the colours: those that part at zero for values on both sides of it."""
     if look.colours == "auto":
-        dust = rendering.NOISE_FLOOR * max(-low, high)
+        dust = NOISE_FLOOR * max(-low, high)
         return "diverging" if low < -dust and high > dust else "ramp"
     return "ramp" if look.colours == "pca" else look.colours
 
@@ -262,9 +265,9 @@ def _tokens(planes: Planes, look: Look, drawing: Drawing) -> Image.Image:
     """Draw each token before the patches as one tile of its channels, over its own range."""
     tokens = planes.apart if look.channels is None else planes.apart[list(look.channels)]
     tiles = np.stack([in_rows(one) for one in tokens.T])
-    whole = rendering.render_coloured(
+    whole = render_coloured(
         tiles,
-        centred=drawing.colours == "diverging",
+        centred=drawing.palette_name == "diverging",
         shared=False,
         from_zero=planes.is_attention,
     )
@@ -272,8 +275,8 @@ def _tokens(planes: Planes, look: Look, drawing: Drawing) -> Image.Image:
     scale = look.scale or _TOKEN_SCALE
     if whole.tiles.shape[1] == 1:
         size = max(scale, _TOKEN_ROW), scale
-        return rendering.heat_map(whole.tiles[:, 0], drawing.palette, labels, size)
-    return rendering.numbered(whole, drawing.palette, scale, labels=labels)
+        return heat_map(whole.tiles[:, 0], drawing.palette, labels, size)
+    return pages.numbered(whole, drawing.palette, scale, labels=labels)
 
 
 def _in_components(planes: Planes, look: Look) -> Image.Image:
@@ -283,18 +286,18 @@ def _in_components(planes: Planes, look: Look) -> Image.Image:
     finite = components.finite_channels(pictures)
     left_out = [str(number) for number, one in zip(numbers, finite, strict=True) if not one]
     shades, known = components.colours(pictures[finite] if finite.any() else pictures)
-    shades[~known] = rendering.MARK_COLOURS[rendering.NAN]
+    shades[~known] = MARK_COLOURS[NAN]
     image = Image.fromarray(shades)
     longest = max(*image.size, 1)
     scale = max(1, 512 // longest) if look.scale is None else look.scale
-    image = rendering.enlarged(image, scale)
+    image = enlarged(image, scale)
     if not look.numbers:
         return image
     entries: list[captions.Entry] = [(None, "red, green, blue: principal components 1, 2, 3")]
     if not known.all():
-        mark = captions.patch(rendering.MARK_COLOURS[rendering.NAN])
+        mark = captions.patch(MARK_COLOURS[NAN])
         entries.append((mark, "not finite in a channel"))
     if left_out and finite.any():
         which = f"channel{'s' * (len(left_out) > 1)} {listed(left_out)}"
         entries.append((None, f"left out, mostly not finite: {which}"))
-    return rendering.stacked([image, captions.note(entries, max(image.width, _NARROWEST))])
+    return pages.stacked([image, captions.note(entries, max(image.width, _NARROWEST))])

@@ -29,21 +29,6 @@ _FRAME, _ROOM = 2, 3
 _LONGEST, _TEXT_WIDTH = 768, 320
 
 
-def check_size(count: int, height: int, width: int) -> None:
-    """Refuse a picture of more pixels than anybody can look at.
-
-    Raises:
-        PictureTooLarge: the tiles have more than `MAX_PIXELS` pixels.
-    """
-    rows, columns = size(count, height, width)
-    if rows * columns > MAX_PIXELS:
-        raise PictureTooLarge(
-            f"the picture of {count} channels of {height}x{width} has {rows * columns:,} pixels; "
-            f"at most {MAX_PIXELS:,} are drawn: choose fewer channels, for example "
-            "channels=range(16)"
-        )
-
-
 def numbered(
     mosaic: Mosaic,
     palette: bytes,
@@ -59,14 +44,14 @@ def numbered(
     Tiles of one row each, as of a sequence, are the rows of one heat map.
 
     Args:
-        mosaic: What to show.
-        palette: The colours of its indices.
-        scale: Pixels per value. None makes the longer side about 768 pixels, or what the
+        mosaic: what to show.
+        palette: the colours of its indices.
+        scale: pixels per value. None makes the longer side about 768 pixels, or what the
             numbers need.
-        labels: What to write instead of the channel numbers.
-        longer: What to write instead of that where there is room.
-        parts: The rows and columns of slices that each tile is made of, shown with gaps.
-        columns: The tiles in a row; chosen so that the page is nearly square when None.
+        labels: what to write instead of the channel numbers.
+        longer: what to write instead of that where there is room.
+        parts: the rows and columns of slices that each tile is made of, shown with gaps.
+        columns: the tiles in a row; chosen so that the page is nearly square when None.
     """
     texts = [str(number) for number in mosaic.channels] if labels is None else list(labels)
     count, height, width = mosaic.tiles.shape
@@ -94,12 +79,12 @@ def tiled(
     """Return an RGB image of tiles that are enlarged already, each below a text.
 
     Args:
-        tiles: Palette indices, (C, H, W).
-        palette: The colours of the indices.
-        texts: One for each tile; none at all leave no room for them.
-        columns: The tiles in a row; chosen so that the page is nearly square when None.
-        gap: How far tiles are apart.
-        framed: The places of tiles with a line around them, in the gap; None leaves no room
+        tiles: palette indices, (C, H, W).
+        palette: the colours of the indices.
+        texts: one for each tile; none at all leave no room for them.
+        columns: the tiles in a row; chosen so that the page is nearly square when None.
+        gap: how far tiles are apart.
+        framed: the places of tiles with a line around them, in the gap; None leaves no room
             for any at the edges.
     """
     count, height, width = tiles.shape
@@ -167,9 +152,9 @@ class Band:
     """One picture of a page.
 
     Attributes:
-        title: What it shows.
-        note: What else is worth knowing of it.
-        image: The picture; None where there is none, which the note explains.
+        title: what it shows.
+        note: what else is worth knowing of it.
+        image: the picture; None where there is none, which the note explains.
     """
 
     title: str
@@ -181,8 +166,8 @@ def page(bands: Sequence[Band], legend: Sequence[captions.Entry] = ()) -> Image.
     """Return pictures under each other, each below its title.
 
     Args:
-        bands: The pictures.
-        legend: What their colours mean, for the head of the page.
+        bands: the pictures.
+        legend: what their colours mean, for the head of the page.
 
     Raises:
         PictureTooLarge: the page would have more pixels than anybody can look at.

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_featuremaps.rendering.changes import changes
-from pytest_featuremaps.rendering.mosaic import LEVELS, MARKS_FROM, Mosaic
+from pytest_featuremaps.rendering.differences import MARK_DISTANCE, distances
+from pytest_featuremaps.rendering.mosaic import Mosaic
 from pytest_featuremaps.rendering.people import for_people
 
 if TYPE_CHECKING:
@@ -30,13 +31,13 @@ class Pair:
     """The tiles of two maps as they are shown, and what is different.
 
     Attributes:
-        before: Palette indices, (C, H, W).
-        now: Likewise.
-        difference: Likewise, of the palette of `panels`.
-        labels: The number of each channel.
-        changed: The places of channels that differ by more than is tolerated.
-        full: How many levels have the full colour.
-        notes: What is left out.
+        before: palette indices, (C, H, W).
+        now: likewise.
+        difference: likewise, of the palette of `panels`.
+        labels: the number of each channel.
+        changed: the places of channels that differ by more than is tolerated.
+        full: how many levels have the full colour.
+        notes: what is left out.
     """
 
     before: Tiles
@@ -50,10 +51,10 @@ class Pair:
 
 def pair(expected: Mosaic, actual: Mosaic, levels: int) -> tuple[Pair, int]:
     """Return what is shown of two maps, and how many of all channels changed."""
-    signed = actual.tiles.astype(np.int16) - expected.tiles
-    other = (np.maximum(expected.tiles, actual.tiles) >= MARKS_FROM) & (signed != 0)
-    beyond = ((np.abs(signed) > levels) | other).any(axis=(1, 2))
-    signed[other] = 0
+    distance, pixels = distances(expected.tiles, actual.tiles, levels)
+    other: npt.NDArray[np.bool_] = distance == MARK_DISTANCE
+    beyond = pixels.any(axis=(1, 2))
+    signed = np.where(other, 0, actual.tiles.astype(np.int16) - expected.tiles)
     full = max(int(np.abs(signed).max(initial=0)), _LEAST)
     difference = _difference(signed, other, full)
     before, now = for_people(expected, expected), for_people(actual, expected)
@@ -65,11 +66,11 @@ def pair(expected: Mosaic, actual: Mosaic, levels: int) -> tuple[Pair, int]:
     tiles = [one[kept] for one in (before, now, difference)]
     if height == 1 and width > _MOST_COLUMNS:
         each = -(-width // _MOST_COLUMNS)
-        places = _most_changed(np.where(other, LEVELS, np.abs(signed))[kept], each)
+        places = _most_changed(distance[kept], each)
         tiles = [np.take_along_axis(one, places, axis=2) for one in tiles]
         notes.append(f"shown: of {each} positions the one that changed most")
     labels = [str(expected.channels[place]) for place in kept]
-    changed = np.flatnonzero(beyond[kept]).tolist()
+    changed = np.flatnonzero(np.take(beyond, kept)).tolist()
     return Pair(tiles[0], tiles[1], tiles[2], labels, changed, full, notes), int(beyond.sum())
 
 

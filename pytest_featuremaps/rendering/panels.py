@@ -16,6 +16,7 @@ from pytest_featuremaps.rendering.mosaic import (
     Mosaic,
     check_scale,
     colour,
+    extent,
     grid,
     size,
 )
@@ -70,14 +71,14 @@ def side_by_side(
     largest one, so that a few levels are seen too; the legend says how many those are.
 
     Args:
-        expected: The baseline.
-        actual: The picture now, drawn in the range of the baseline.
-        scale: Pixels per value; None makes the longer side of a panel about 320 pixels.
-        levels: What is tolerated.
-        unseen: What to say before "no pixel by more than 1 level".
+        expected: the baseline.
+        actual: the picture now, drawn in the range of the baseline.
+        scale: pixels per value; None makes the longer side of a panel about 320 pixels.
+        levels: what is tolerated.
+        unseen: what to say before "no pixel by more than 1 level".
     """
     titles = "expected", "actual", "difference"
-    extents = [_extent(one) for one in (expected, actual)]
+    extents = [extent(one.tiles.shape) for one in (expected, actual)]
     if expected.tiles.shape != actual.tiles.shape or expected.channels != actual.channels:
         panels = [_alone(one, scale) for one in (expected, actual)]
         panels.append(Image.new("RGB", panels[1].size, _BLANK))
@@ -106,7 +107,7 @@ def readable(mosaic: Mosaic) -> Image.Image:
     panel = _panel(tiles, palette("grey"), list(map(str, mosaic.channels)), scale, None)
     entries = [(captions.bar(palette("grey")), "lowest to highest value of each channel")]
     legend = [*entries, *_marks(tiles)]
-    return _page([panel], ("as it would be recorded",), [_extent(mosaic)], legend)
+    return _page([panel], ("as it would be recorded",), [extent(mosaic.tiles.shape)], legend)
 
 
 def _fitting(shape: tuple[int, ...]) -> int:
@@ -145,11 +146,6 @@ def _panel(
 def _alone(mosaic: Mosaic, scale: int | None) -> Image.Image:
     tiles = for_people(mosaic, mosaic)
     return _panel(tiles, palette("grey"), [str(one) for one in mosaic.channels], scale, None)
-
-
-def _extent(mosaic: Mosaic) -> str:
-    count, height, width = mosaic.tiles.shape
-    return f"{counted(count, 'channel')} of {height}x{width}"
 
 
 def _marks(*tiles: Tiles) -> list[Entry]:

@@ -41,11 +41,11 @@ def heat_map(
     """Return an RGB image of rows, with a name before as many of them as there is room for.
 
     Args:
-        rows: Palette indices, (channels, positions).
-        palette: The colours of the indices.
-        labels: The name of each row.
-        size: The height and the width of one value in pixels.
-        marked: The places of rows with a tick before them; None leaves no room for ticks.
+        rows: palette indices, (channels, positions).
+        palette: the colours of the indices.
+        labels: the name of each row.
+        size: the height and the width of one value in pixels.
+        marked: the places of rows with a tick before them; None leaves no room for ticks.
     """
     tall, wide = size
     count, width = rows.shape
