@@ -7,7 +7,7 @@ from PIL import Image
 from test_fused_attention import attended, random
 from test_looks import feature_map, pixels, text
 
-from pytest_featuremaps.rendering import NAN, looks, palette
+from pytest_featuremaps.rendering import NAN, lettering, looks, palette
 
 RAMP = np.frombuffer(palette("ramp"), np.uint8).reshape(-1, 3).astype(int)
 WORDS = ["[CLS]", "a", "cat", "sat"]
@@ -30,19 +30,20 @@ def test_six_tenths_are_the_colour_and_the_rest_is_the_picture_in_grey():
     photo = Image.new("RGB", (40, 40), (200, 100, 0))
     grey = photo.convert("L").getpixel((0, 0))
     one = maps(1, 1, 2, 2)
-    drawn = pixels(one.image(over=photo, scale=3))
+    drawn = pixels(one.image(over=photo, scale=3, numbers=False))
     assert drawn.shape == (6, 6, 3)
-    colours = pixels(one.image(scale=3))
+    colours = pixels(one.image(scale=3, numbers=False))
     np.testing.assert_allclose(drawn, 0.6 * colours + 0.4 * grey, atol=1)
 
 
 def test_each_tile_is_as_large_as_a_picture_and_has_the_shape_of_the_map():
     wide = Image.new("L", (30, 10))
-    assert maps(1, 1, 14, 14).image(over=wide).size == (224, 224)
-    assert maps(1, 1, 7, 14).image(over=wide).size == (224, 112)
-    assert maps(1, 1, 300, 300).image(over=wide).size == (300, 300)
+    assert maps(1, 1, 14, 14).image(over=wide, numbers=False).size == (224, 224)
+    assert maps(1, 1, 7, 14).image(over=wide, numbers=False).size == (224, 112)
+    assert maps(1, 1, 300, 300).image(over=wide, numbers=False).size == (300, 300)
     numbered, plain = (maps(1, 2, 14, 14).image(over=wide, numbers=on).size for on in (True, False))
-    assert numbered == (224 + 6 + 224, 14 + 224)
+    assert numbered[0] == plain[0]
+    assert numbered[1] > 14 + plain[1]
     assert plain == (224 + 6 + 224, 224)
 
 
@@ -50,7 +51,10 @@ def test_the_picture_is_the_sample_that_is_drawn_from_its_darkest_to_its_lightes
     batch = torch.zeros(2, 3, 2, 2)
     batch[1, :, 0, 0], batch[1, :, 1, 1] = -2.1, 2.6  # normalised, as a model is shown it
     lit = feature_map(torch.ones(2, 1, 2, 2))
-    first, second = (pixels(lit.image(over=batch, sample=one, scale=1)) for one in (0, 1))
+    first, second = (
+        pixels(lit.image(over=batch, sample=one, scale=1, ranges="layer", numbers=False))
+        for one in (0, 1)
+    )
     assert len(np.unique(first.reshape(-1, 3), axis=0)) == 1
     rise = (second[1, 1] - second[0, 0]).tolist()
     assert rise == pytest.approx([102, 102, 102], abs=1)
@@ -61,7 +65,7 @@ def test_the_picture_is_the_sample_that_is_drawn_from_its_darkest_to_its_lightes
     [torch.zeros(3, 8, 8), torch.zeros(1, 1, 8, 8), np.zeros((3, 8, 8), np.float32)],
 )
 def test_a_picture_may_be_a_tensor_or_an_array(picture):
-    assert maps(1, 1, 2, 2).image(over=picture).size == (224, 224)
+    assert maps(1, 1, 2, 2).image(over=picture, numbers=False).size == (224, 224)
 
 
 def test_a_tensor_that_is_shown_stays_as_it_is():
@@ -80,8 +84,10 @@ def test_marks_are_opaque():
 
 def test_tokens_before_the_patches_stay_below():
     heads = attended(*(random(1, 2, 10, 4, seed=seed) for seed in range(3))).attention()
-    over = heads.image(query=0, layout="tokens", over=Image.new("L", (9, 9)), scale=70)
-    bare = heads.image(query=0, channels=[0], scale=70)
+    over = heads.image(
+        query=0, layout="tokens", over=Image.new("L", (9, 9)), scale=70, numbers=False
+    )
+    bare = heads.image(query=0, channels=[0], scale=70, numbers=False)
     assert over.height > 3 * 70 + 70 > 70 == bare.height
 
 
@@ -101,13 +107,11 @@ def test_of_many_channels_each_is_smaller():
     assert 8_000_000 < image.width * image.height < 20_000_000
 
 
-@pytest.mark.parametrize("options", [{}, {"over": Image.new("L", (4, 4))}, {"words": WORDS}])
-def test_no_channels_make_no_picture(options):
-    assert maps(1, 2, 4, 4).image(channels=[], **options).size == (0, 0)
-
-
 def test_one_photo_is_under_all_samples_of_a_batch():
-    assert maps(2, 1, 2, 2).image(over=torch.zeros(1, 3, 4, 4), sample=1).size == (224, 224)
+    assert maps(2, 1, 2, 2).image(over=torch.zeros(1, 3, 4, 4), sample=1, numbers=False).size == (
+        224,
+        224,
+    )
 
 
 def test_slices_of_a_volume_lie_over_nothing():
@@ -116,12 +120,24 @@ def test_slices_of_a_volume_lie_over_nothing():
     assert text(caught) == ["over= lies under rows and columns, not under the slices of a volume"]
 
 
+@pytest.mark.parametrize(("shape", "module"), [
+    ((1, 8), "Linear"), ((1, 256), "Linear"), ((1, 5, 9), "Linear"), ((1, 5, 9), "Conv1d"),
+])  # fmt: skip
+def test_what_has_no_rows_and_columns_lies_over_nothing(shape, module):
+    with pytest.raises(ValueError, match="over=") as caught:
+        feature_map(torch.rand(shape), module).image(over=Image.new("L", (4, 4)))
+    assert text(caught) == [
+        "over= lies under the rows and columns of an image, and this map has none; where it is a "
+        'sequence of patches, say so with layout="tokens"'
+    ]
+
+
 # --- between words --------------------------------------------------------------------------------
 
 
 def test_words_are_at_columns_and_rows_of_each_head():
-    image = attention(heads=1).image(words=WORDS, scale=20)
-    drawn, plain = pixels(image), pixels(attention(heads=1).image(scale=20))
+    image = attention(heads=1).image(words=WORDS, scale=20, numbers=False)
+    drawn, plain = pixels(image), pixels(attention(heads=1).image(scale=20, numbers=False))
     assert np.array_equal(drawn[-80:, -80:], plain)
     beside, above = drawn[-80:, :-80], drawn[:-80, -80:]
     for place in range(4):
@@ -136,19 +152,33 @@ def test_words_are_at_columns_and_rows_of_each_head():
 def test_what_one_word_looks_at_is_a_table_of_heads():
     heads = attention(heads=3)
     image = heads.image(query=2, words=WORDS, scale=20)
-    drawn = pixels(image)[-60:, -80:]
-    plain = pixels(heads.image(query=2, scale=20, numbers=False))
-    assert np.array_equal(drawn[:20], plain[20:40, 20:100])
-    assert pixels(image)[-60:, :-80].min() < 200  # their numbers
+    plain = heads.image(query=2, words=WORDS, scale=20, numbers=False)
+    left, table = pixels(image), pixels(plain)[:, 6:]
+    tall, wide = table.shape[:2]
+    found = [
+        start for start in range(6, 60) if np.array_equal(left[:tall, start : start + wide], table)
+    ]
+    assert len(found) == 1
+    assert left[tall - 60 : tall, : found[0]].min() < 200  # their numbers
 
 
 def test_two_heads_have_their_words_each():
     one, two = (attention(heads=count).image(words=WORDS, numbers=False) for count in (1, 2))
     assert two.size == (2 * one.width + 6, one.height)
     left, right = two.crop((0, 0, *one.size)), two.crop((one.width + 6, 0, *two.size))
-    labels = slice(0, one.height - 4 * 14)
+    labels = slice(0, one.height - 4 * 32)
     assert np.array_equal(pixels(left)[labels], pixels(right)[labels])
-    assert attention(heads=2).image(words=WORDS).height == 14 + one.height
+    assert attention(heads=2).image(words=WORDS).height > 14 + one.height
+
+
+@pytest.mark.parametrize(("count", "cell"), [(4, 32), (20, 25), (60, 14)])
+def test_few_words_have_large_cells(count, cell):
+    words = ["a"] * count
+    tables = [
+        attention(heads=1, queries=rows, keys=count).image(words=words, numbers=False)
+        for rows in (2, 3)
+    ]
+    assert tables[1].height - tables[0].height == cell
 
 
 def test_rows_of_a_table_are_numbered_unless_told():
@@ -159,14 +189,39 @@ def test_rows_of_a_table_are_numbered_unless_told():
 
 
 def test_keys_of_another_sequence_leave_the_rows_alone():
-    image = attention(heads=1, queries=2).image(words=WORDS, scale=20)
-    assert image.width < attention(heads=1).image(words=WORDS, scale=20).width
+    narrow, wide = (
+        attention(heads=1, queries=queries).image(words=WORDS, scale=20, numbers=False)
+        for queries in (2, 4)
+    )
+    assert narrow.width < wide.width
 
 
 def test_a_word_is_one_line_of_few_characters():
     evil = ["\x1b[2J", "two\nlines", "x" * 500, "\ud800"]
     image = attention(heads=1).image(words=evil, scale=20)
     assert max(image.size) < 400
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("Ġcat", "·cat"), ("▁sat", "·sat"), ("日本", "\\u65e5\\u672c"), ("ñ…", "\\u00f1…"),
+    ("🙂", "\\U0001f642"), ("a b", "a b"), ("\t", "\\u0009"),
+])  # fmt: skip
+def test_a_letter_that_the_font_lacks_is_written_as_its_code(text, expected):
+    assert lettering.written(text) == expected
+
+
+def test_words_of_small_text_stand_apart():
+    for size in (10, 11, 12):
+        space = lettering.length("a b", size) - lettering.length("ab", size)
+        assert space >= 0.24 * size - 1e-9, size
+
+
+def test_a_word_in_letters_that_the_font_lacks_is_drawn_readably():
+    tokens, codes = (
+        pixels(attention(heads=1).image(words=[*words, "a", "b"], scale=20))
+        for words in (["Ġcat", "日"], ["·cat", "\\u65e5"])
+    )
+    assert np.array_equal(tokens, codes)
 
 
 @pytest.mark.parametrize(

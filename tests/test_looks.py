@@ -17,6 +17,7 @@ from pytest_featuremaps.maps.keeping import keep
 from pytest_featuremaps.names.keys import Layer, Place
 from pytest_featuremaps.rendering import (
     DEAD,
+    FLAT,
     HIGHEST,
     LOWEST,
     MIDDLE,
@@ -24,10 +25,12 @@ from pytest_featuremaps.rendering import (
     NAN,
     PLUS_INF,
     PictureTooLarge,
+    captions,
     components,
     looks,
     palette,
 )
+from pytest_featuremaps.rendering.colours import DEAD_LINE, FLAT_LINE, shown
 
 
 def feature_map(tensor, module_type="Conv2d", **options):
@@ -81,12 +84,25 @@ def test_the_diverging_colours_are_as_light_on_both_sides_of_zero():
 @pytest.mark.parametrize("name", ["grey", "ramp", "diverging"])
 def test_no_mark_looks_like_a_level(name):
     colours = np.frombuffer(palette(name), np.uint8).reshape(-1, 3).astype(int)
-    assert len(colours) == rendering.GUTTER + 1
-    for mark in (NAN, PLUS_INF, MINUS_INF, DEAD):
+    assert len(colours) == 256
+    for mark in (NAN, PLUS_INF, MINUS_INF, *([] if name == "ramp" else [DEAD])):
         distance = np.abs(colours[LOWEST : HIGHEST + 1] - colours[mark]).max(axis=1).min()
         assert distance > 30, mark
     for one, other in itertools.combinations((NAN, PLUS_INF, MINUS_INF, DEAD), 2):
         assert np.abs(colours[one] - colours[other]).max() > 40
+
+
+@pytest.mark.parametrize(("mark", "line"), [(FLAT, FLAT_LINE), (DEAD, DEAD_LINE)])
+def test_what_is_flat_or_dead_has_lines_that_no_level_has(mark, line):
+    drawn = np.asarray(shown(np.full((3, 3), mark, np.uint8), palette("ramp"), 8))
+    assert set(np.unique(drawn)) == {mark, line}
+    for side in (drawn, drawn.T):
+        assert all(len(set(row)) == 2 for row in side.tolist())
+
+
+def test_dead_has_the_same_colour_in_all_pictures():
+    stored = tuple(rendering.PALETTE[3 * DEAD : 3 * DEAD + 3])
+    assert {tuple(colour(name, DEAD)) for name in ("grey", "ramp", "diverging")} == {stored}
 
 
 def test_zero_is_in_the_middle_for_values_on_both_sides():
@@ -133,14 +149,40 @@ def test_grey_is_the_picture_that_baselines_hold():
     ({"colours": "viridis"},
      "colours='viridis': it is one of 'auto', 'grey', 'ramp', 'diverging', 'pca'"),
     ({"ranges": "image"}, "ranges='image': it is one of 'channel', 'layer'"),
+    ({"channels": []},
+     "channels=[]: name at least one channel, such as [3] or range(16)"),
     ({"scale": 0}, "scale is 0, but a picture is only ever enlarged: 1 or more"),
     ({"scale": 0, "numbers": False}, "scale is 0, but a picture is only ever enlarged: 1 or more"),
-    ({"scale": 99999}, "scale is 99999, which makes a picture of 199,998 by 599,994 pixels"),
+    ({"scale": 99999}, "scale is 99999, which makes a picture of 119,997,600,012 pixels; at most "
+     "268,435,456 are drawn: scale=4729 is the largest"),
 ])  # fmt: skip
 def test_options_that_are_none(option, message):
     with pytest.raises(ValueError) as caught:  # noqa: PT011 (the whole text is compared)
         feature_map(torch.rand(1, 3, 2, 2)).image(**option)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(("option", "message"), [
+    ({"channels": 3}, "channels=3: it takes their numbers, such as [3] or range(16)"),
+    ({"channels": slice(0, 4)},
+     "channels=slice(0, 4, None): it takes their numbers, such as [3] or range(16)"),
+    ({"channels": 1.5}, "channels=1.5: it takes their numbers, such as [3] or range(16)"),
+    ({"channels": "01"}, "channels='01': it takes their numbers, such as [3] or range(16)"),
+    ({"channels": [0.5]},
+     "channels=[0.5]: 0.5 is no whole number, as of [3] or range(16)"),
+    ({"scale": 2.5}, "scale=2.5: it is a whole number of pixels, such as 4"),
+])  # fmt: skip
+def test_options_of_another_type(option, message):
+    with pytest.raises(TypeError) as caught:
+        feature_map(torch.rand(1, 3, 2, 2)).image(**option)
+    assert str(caught.value) == message
+
+
+def test_channels_may_be_given_in_many_ways():
+    one = feature_map(torch.rand(1, 3, 2, 2))
+    expected = pixels(one.image(channels=[0, 2]))
+    for channels in ((0, 2), range(0, 3, 2), np.array([0, 2]), np.flatnonzero([1, 0, 1])):
+        assert (pixels(one.image(channels=channels)) == expected).all()
 
 
 # --- marks ----------------------------------------------------------------------------------------
@@ -165,8 +207,8 @@ def test_a_legend_explains_the_marks_that_are_there():
     plain = feature_map(values).image()
     values[0, 1] = 0
     marked = feature_map(values).image()
-    assert marked.height - plain.height == 16 + 4
-    assert colour("ramp", DEAD) in pixels(marked)[-16:].reshape(-1, 3).tolist()
+    assert colour("ramp", DEAD) in pixels(marked)[-40:].reshape(-1, 3).tolist()
+    assert colour("ramp", DEAD) not in pixels(plain).reshape(-1, 3).tolist()
 
 
 def test_noise_in_a_flat_channel_is_not_drawn():
@@ -192,7 +234,6 @@ def test_tiles_are_enlarged_without_new_colours_and_numbered():
     one = feature_map(torch.rand(1, 4, 6, 5))
     image = one.image(scale=4)
     assert image.mode == "RGB"
-    assert image.size == (2 * (5 * 4 + 4), 2 * (13 + 6 * 4 + 4))
     tile = pixels(image)[13 : 13 + 24, :20]
     exact = pixels(rendering.pick(one.mosaic(), [0]).image(4))
     assert (tile != exact).any()  # in colour
@@ -218,13 +259,14 @@ def test_every_tile_is_on_the_page_whole(count, height, width, scale):
 
 def test_a_number_is_never_cut_off():
     values = torch.rand(1, 12, 2, 2)
-    image = pixels(feature_map(values).image(scale=1))
-    alone = pixels(feature_map(values).image(scale=30, channels=[10, 11]))
+    mosaic = feature_map(values).mosaic()
+    image = pixels(rendering.numbered(mosaic, palette("ramp"), 1))
+    alone = pixels(rendering.numbered(rendering.pick(mosaic, [10, 11]), palette("ramp"), 30))
     heads = [(one[:13] < 200).any(axis=2).sum() for one in (image[-19:], alone)]
     assert heads[0] >= heads[1] // 2 > 5
     values = torch.rand(1, 10, 100)
     tokens = feature_map(values, layout="tokens").image(scale=1)
-    below = pixels(tokens)[-23:-10]
+    below = pixels(tokens)[:-22]
     assert (below < 200).any(axis=2).any(axis=0).nonzero()[0].max() > 80
 
 
@@ -235,8 +277,11 @@ def test_tiles_are_as_wide_as_their_numbers():
 
 
 def test_a_row_has_its_number_before_it():
-    image = feature_map(torch.rand(1, 3, 9), "Conv1d").image(scale=2)
-    assert image.height == 3 * (13 + 1)
+    mosaic = feature_map(torch.rand(1, 3, 9), "Conv1d").mosaic()
+    image = pixels(rendering.numbered(mosaic, palette("ramp"), 12))
+    assert image.shape[0] == 3 * (12 + 1)
+    assert all(image[13 * row : 13 * row + 12, :10].min() < 200 for row in range(3))
+    assert (image[12, -9 * 12 :] == 255).all()
 
 
 def test_slices_of_a_volume_have_gaps_between_them():
@@ -245,12 +290,16 @@ def test_slices_of_a_volume_have_gaps_between_them():
     tile = image[13:, : 2 * 6 + 2]
     assert (tile[6:8] == 255).all()
     assert (tile[: 2 * 6 + 2, 6:8] == 255).all()
-    assert one.image(scale=2).size == (2 * (14 + 4), 13 + 14 + 4)
+    whole = rendering.numbered(one.mosaic(), palette("ramp"), 2, parts=(2, 2))
+    assert whole.size == (2 * (14 + 4), 13 + 14 + 4)
 
 
-def test_a_channel_alone_is_nothing_but_its_tile():
+def test_a_channel_alone_is_its_tile_and_what_its_colours_mean():
     one = feature_map(torch.rand(1, 3, 5, 4))
-    assert one.image(channels=[2], scale=3).size == (12, 15)
+    bare, told = (one.image(channels=[2], scale=3, numbers=on) for on in (False, True))
+    assert bare.size == (12, 15)
+    assert (pixels(told)[:15, :12] == pixels(bare)).all()
+    assert colour("ramp", HIGHEST) in pixels(told)[15:].reshape(-1, 3).tolist()
 
 
 def test_too_many_values_are_refused():
@@ -273,7 +322,7 @@ def test_files_take_the_options_of_the_picture(tmp_path):
         paths = one.save_channels(tmp_path, scale=2, **options)
         same = {"colours": "grey", "channels": [1], "scale": 2} | options
         with Image.open(paths[1]) as picture:
-            assert (pixels(picture) == pixels(one.image(**same))).all()
+            assert (pixels(picture) == pixels(one.image(numbers=False, **same))).all()
     with pytest.raises(ValueError, match=r"^colours='pca' is one picture of all channels: save"):
         one.save_channels(tmp_path, colours="pca")
 
@@ -283,10 +332,11 @@ def test_files_take_the_options_of_the_picture(tmp_path):
 
 def test_tokens_are_folded_and_those_before_the_patches_shown_apart():
     values = torch.rand(1, 10, 3)
-    plain = feature_map(values[:, 1:], layout="tokens").image(scale=4)
     one = feature_map(values, layout="tokens:1+3x3")
-    image = one.image(scale=4)
+    plain = feature_map(values[:, 1:], layout="tokens").image(scale=4, numbers=False)
+    image = one.image(scale=4, numbers=False)
     assert (pixels(image)[: plain.height, : plain.width] == pixels(plain)).all()
+    image = one.image(scale=4)
     assert image.height > plain.height
     assert (pixels(image) == pixels(feature_map(values).image(scale=4, layout="tokens"))).all()
     assert one.mosaic().tiles.shape == (3, 3, 3)
@@ -351,7 +401,8 @@ def test_recurrent_layers_put_positions_first():
 
 
 def test_a_vector_is_drawn():
-    assert feature_map(torch.rand(2, 10), "Linear").image(scale=2).size == (20, 2)
+    vector = feature_map(torch.rand(2, 10), "Linear")
+    assert vector.image(scale=2, numbers=False).size == (20, 2)
     assert feature_map(torch.rand(2, 256), "Linear").mosaic().tiles.shape == (1, 16, 16)
 
 
@@ -427,6 +478,88 @@ def test_components_of_any_size(shape):
     assert known.shape == shape[1:]
 
 
+def said(monkeypatch, one, **options):
+    """What stands below a picture."""
+    found = []
+    real = captions.note
+    monkeypatch.setattr(
+        captions, "note", lambda entries, width: found.extend(entries) or real(entries, width)
+    )
+    one.image(**options)
+    return [text for _, text in found]
+
+
+def test_a_channel_that_is_finite_hardly_anywhere_is_left_out_and_told(monkeypatch):
+    values = torch.as_tensor(scene())[None].float()
+    values[0, 5] = torch.nan
+    values[0, 2, 0, 0] = torch.inf
+    one = feature_map(values)
+    image = pixels(one.image(colours="pca", scale=1, numbers=False))
+    marked = (image == colour("grey", NAN)).all(axis=2)
+    assert marked.sum() == marked[0, 0] == 1
+    assert said(monkeypatch, one, colours="pca") == [
+        "red, green, blue: principal components 1, 2, 3", "not finite in a channel",
+        "left out, mostly not finite: channel 5",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("values", "options", "expected"), [
+    ([[0.0, 1.0], [0.0, 3.0]], {},
+     ["lowest to highest value of each channel", "values of the layer: 0 to 3"]),
+    ([[-1.0, 1.0], [0.0, 3.0]], {},
+     ["each channel around 0, up to its largest value", "values of the layer: -1 to 3"]),
+    ([[0.0, 1.0], [0.5, 3.0]], {"ranges": "layer"}, ["0 to 3"]),
+    ([[-1.0, 1.0], [0.5, 3.0]], {"ranges": "layer"}, ["-3 to 3"]),
+    ([[-1.0, 1.0], [0.5, 2.5]], {"channels": [1]}, ["-2.5 to 2.5"]),
+    ([[1.0], [4.0]], {}, ["1 to 4"]),
+    ([[0.0, 0.0], [1.0, 1.0]], {},
+     ["lowest to highest value of each channel", "values of the layer: 0 to 1",
+      "dead: zero throughout", "flat: constant to within the noise floor"]),
+    ([[0.0, 0.0]], {}, ["dead: zero throughout"]),
+])  # fmt: skip
+def test_a_picture_says_what_its_colours_mean(monkeypatch, values, options, expected):
+    one = feature_map(torch.tensor(values)[None, :, None])
+    assert said(monkeypatch, one, **options) == expected
+
+
+def test_attention_is_drawn_from_zero(monkeypatch):
+    weights = torch.rand(1, 2, 4, 4) + 0.5
+    one = feature_map(weights, layout="NCQK")
+    assert said(monkeypatch, one)[0] == "0 to highest value of each channel"
+    image = pixels(one.image(scale=1, channels=[0], numbers=False, colours="grey"))
+    shares = weights[0, 0] / weights[0, 0].max()
+    np.testing.assert_allclose(image[..., 0] / 255, shares, atol=0.01)
+
+
+def test_a_channel_of_nearly_zeros_looks_like_zero():
+    values = torch.linspace(0, 1, 32).reshape(1, 2, 4, 4).flip(1)
+    values[0, 1] = 0
+    values[0, 1, 2, 2] = 5e-4
+    image = pixels(feature_map(values).image(channels=[1], scale=1, numbers=False))
+    assert image[0, 0].tolist() == colour("ramp", LOWEST)
+    assert image[2, 2].tolist() == colour("ramp", LOWEST + 5)
+
+
+def test_tiles_tell_their_range_where_there_is_room():
+    values = torch.rand(1, 4, 30, 30)
+    wide, narrow = (pixels(feature_map(values).image(scale=scale))[:13] for scale in (5, 1))
+    assert (wide[:, 40:100] < 200).any()
+    assert not (narrow[:, 20:30] < 200).any()
+
+
+def test_a_vector_in_rows_is_told_as_one(monkeypatch):
+    told = "256 values of a vector, row by row"
+    assert told in said(monkeypatch, feature_map(torch.rand(1, 256), "Linear"))
+    for shape, module in (((1, 1, 16, 16), "Conv2d"), ((1, 20), "Linear"), ((1, 9, 1), "Linear")):
+        found = said(monkeypatch, feature_map(torch.rand(shape), module))
+        assert not any("vector" in text for text in found)
+
+
+def test_slices_of_a_volume_are_told(monkeypatch):
+    one = feature_map(torch.rand(1, 2, 6, 3, 3), "Conv3d")
+    assert "slices 0 to 5 of each channel, row by row" in said(monkeypatch, one)
+
+
 def test_huge_and_tiny_values_have_components():
     values = scene()
     for gain in (1e-300, 1e200):
@@ -436,10 +569,10 @@ def test_huge_and_tiny_values_have_components():
 
 def test_a_position_that_is_not_finite_is_marked_and_left_out():
     values = torch.as_tensor(scene())[None].float()
-    clean = pixels(feature_map(values).image(colours="pca", scale=1))
+    clean = pixels(feature_map(values).image(colours="pca", scale=1, numbers=False))
     assert clean.shape == (6, 6, 3)
     values[0, 3, 2, 1] = torch.inf
-    image = pixels(feature_map(values).image(colours="pca", scale=1))
+    image = pixels(feature_map(values).image(colours="pca", scale=1, numbers=False))
     assert image[2, 1].tolist() == colour("grey", NAN)
     assert np.abs(image - clean).max(axis=2).ravel()[[0, -1]].max() < 30
 
@@ -477,7 +610,7 @@ def test_a_map_without_a_picture_says_so_on_the_sheet():
         model(torch.rand(1, 3, 4, 4))
     written = []
 
-    def page(bands):
+    def page(bands, legend):
         written.extend(bands)
         return Image.new("RGB", (1, 1))
 
@@ -497,10 +630,11 @@ def test_a_map_without_a_picture_says_so_on_the_sheet():
 def test_a_map_that_can_be_read_in_several_ways_says_so_on_the_sheet():
     one = feature_map(torch.rand(1, 16, 4), "Block")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rendering, "page", lambda bands: bands)
+        patch.setattr(rendering, "page", lambda bands, legend: bands)
         (band,) = sheets.sheet({"conv": one}, looks.Look(), sample=0, most=16)
     assert band.note == (
-        "1x16x4, not drawn: has shape (1, 16, 4), which can be read in several ways"
+        "1x16x4, not drawn: has shape (1, 16, 4), which can be read in several ways: choose "
+        'layout="NLC", "tokens", "NCL" or "CHW", here or where you capture'
     )  # fmt: skip
     with pytest.raises(CaptureError, match=r"tokens\"  4 channels, 4x4 patches"):
         one.image()
@@ -514,11 +648,84 @@ def test_a_map_that_can_be_read_in_several_ways_says_so_on_the_sheet():
 def test_sequences_are_rows_of_a_sheet_and_cut_where_they_are_long(length, width, note):
     one = feature_map(torch.arange(3.0 * length).reshape(1, 3, length), "Conv1d")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rendering, "page", lambda bands: bands)
+        patch.setattr(rendering, "page", lambda bands, legend: bands)
         (band,) = sheets.sheet({"conv": one}, looks.Look(), sample=0, most=2)
     assert band.note == note
     assert width < band.image.width < width + 30
-    assert band.image.height == 2 * (13 + 1)
+    assert band.image.height == 2 * (12 + 1)
+
+
+def bands_of(maps, **options):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            rendering, "page", lambda bands, legend: (bands, [text for _, text in legend])
+        )
+        return maps.sheet(**options)
+
+
+def test_a_layout_of_a_sheet_chooses_and_folds_but_overrides_nothing():
+    model = nn.Sequential(nn.Conv2d(3, 5, 4, 4), nn.Flatten(2), Turn(), nn.Linear(5, 6), Mean())
+    with capture(model, "*") as maps:
+        model(torch.rand(1, 3, 12, 12))
+    bands, _ = bands_of(maps)
+    assert [band.image is None for band in bands] == [False, True, True, False, False]
+    bands, _ = bands_of(maps, layout="tokens")
+    notes = [band.note for band in bands]
+    assert notes[0].startswith("1x5x3x3, channels 0 to 4 of 5")
+    assert notes[2].startswith("1x9x5, channels 0 to 4 of 5")
+    assert bands[0].image.size == bands[2].image.size
+    assert bands[3].image.height == bands[2].image.height
+    assert notes[4].startswith("1x6, values")
+    with pytest.raises(CaptureError, match=r"^sheet\(layout='token'\): 'e', "):
+        maps.sheet(layout="token")
+
+
+class Turn(nn.Module):
+    def forward(self, x):
+        return x.transpose(1, 2)
+
+
+class Mean(nn.Module):
+    def forward(self, x):
+        return x.mean(1)
+
+
+def test_a_sheet_says_what_its_colours_mean():
+    values = torch.randn(1, 5, 4, 4)
+    values[0, 1], values[0, 2], values[0, 3, 0, 0], values[0, 4, 0, 0] = 0, 1, torch.nan, torch.inf
+    model = nn.ModuleList([nn.Identity(), nn.ReLU()])
+    with capture(model, "*") as maps:
+        for module in model:
+            module(values)
+    page, legend = bands_of(maps, layout="NCHW")
+    assert len(page) == 2
+    assert legend == [
+        "each channel around 0, up to its largest value", "dead: zero throughout",
+        "flat: constant to within the noise floor", "NaN", "+Inf",
+        "lowest to highest value of each channel",
+    ]  # fmt: skip
+    _, legend = bands_of(maps.only("1"), ranges="layer", most=2)
+    assert legend == ["lowest to highest value of the layer", "dead: zero throughout"]
+    assert maps.sheet().height > 40
+
+
+def test_large_maps_are_made_smaller_on_a_sheet_and_keep_their_marks():
+    values = torch.rand(1, 10, 300, 250)
+    values[0, 3, 100, 101] = torch.nan
+    one = feature_map(values)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rendering, "page", lambda bands, legend: bands)
+        (band,) = sheets.sheet({"conv": one}, looks.Look(), sample=0, most=16)
+    assert band.note.endswith(", one of each 3x3 values")
+    assert band.note.startswith("1x10x300x250, channels 0 to 9 of 10")
+    assert band.image.size == (10 * (84 + 4), 13 + 100 + 4)
+    found = (pixels(band.image) == colour("ramp", NAN)).all(axis=2)
+    assert found.sum() == 1
+
+
+def test_components_are_for_one_map(maps):
+    with pytest.raises(ValueError, match=r"^colours='pca' is one picture of all channels: image"):
+        maps.sheet(colours="pca")
 
 
 @pytest.mark.parametrize("shape", [(1, 0, 3, 3), (1, 3, 0, 0), (1, 2, 0, 4)], ids=str)

@@ -11,6 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from pytest_featuremaps.rendering import (
+    changes,
     decode,
     differences,
     encode,
@@ -59,7 +60,13 @@ def compare(before, after, levels=1):
     """The verdict on `after`, drawn over the range of `before` as it is stored."""
     stored, _ = decode(encode(render(before)))
     now = render(after, low=stored.low, high=stored.high, layer_max=stored.layer_max)
-    return differences.compare(stored.tiles, now.tiles, stored.channels, levels=levels)
+    return differences.compare(
+        stored.tiles,
+        now.tiles,
+        stored.channels,
+        levels=levels,
+        moved=changes(stored, now),
+    )
 
 
 MAP, ACTIVE = features(), relu(features())
@@ -198,6 +205,31 @@ def test_a_gain_of_two_is_visible_in_the_difference():
     assert coloured[1] > 0.8 * 4 * MAP.size
     assert not (same == frame).all(axis=2).any()
     assert (other == frame).all(axis=2).sum() > 12 * 2 * 4 * 10
+
+
+def test_channels_are_told_by_how_far_they_moved_and_not_by_their_own_range():
+    before, after = MAP.copy(), MAP.copy()
+    before[4] *= 0.03
+    after[4] = -before[4]  # all of its small range
+    after[7] = before[7] + 0.07 * np.ptp(before[7])
+    after[9, 0, 0] = np.nan
+    found = compare(before, after).tiles
+    assert [tile.channel for tile in found] == [9, 7, 4]
+    assert found[2].largest > found[1].largest
+
+
+def test_how_far_channels_moved_is_the_norm_of_the_change():
+    before, after = MAP.copy(), MAP + np.linspace(0, 0.4, MAP.size).reshape(MAP.shape)
+    before[2], after[2] = 0.0, MAP[2]
+    after[3], after[5, 1, 1] = 0.0, np.inf
+    stored = render(before)
+    now = render(after, low=stored.low, high=stored.high, layer_max=stored.layer_max)
+    moved = changes(stored, now)
+    assert moved[5] == np.inf
+    expected = np.sqrt(np.square(after - before).sum(axis=(1, 2)))
+    others = [0, 1, 2, 3, 4, *range(6, 12)]
+    np.testing.assert_allclose(moved[others], expected[others], rtol=0.2)
+    assert (changes(stored, stored) == 0).all()
 
 
 @pytest.mark.parametrize("level", [0, 1, 9])

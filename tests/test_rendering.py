@@ -20,6 +20,7 @@ from pytest_featuremaps import rendering
 from pytest_featuremaps.errors import FeatureMapsError, UnsupportedTensor
 from pytest_featuremaps.rendering import (
     DEAD,
+    FLAT,
     GUTTER,
     HIGHEST,
     LOWEST,
@@ -31,10 +32,13 @@ from pytest_featuremaps.rendering import (
     BadPicture,
     Mosaic,
     PictureTooLarge,
+    captions,
     decode,
     encode,
     grid,
+    pairs,
     panels,
+    people,
     render,
     side_by_side,
 )
@@ -775,8 +779,14 @@ def drawn(level, count=2):
 
 
 def explained(expected, actual):
-    difference, _ = panels._difference(expected.tiles, actual.tiles, 1)
-    return [text for _, text in panels._legend(expected, actual, difference)]
+    pair, _ = pairs.pair(expected, actual, 1)
+    return [text for _, text in panels._legend(pair, 9) if "%" not in text]
+
+
+def tall(mosaic):
+    """The same with tiles of one row and four positions, as a sequence has them."""
+    tiles = mosaic.tiles[:, :1]
+    return Mosaic(tiles, mosaic.channels, mosaic.low, mosaic.high, mosaic.layer_max)
 
 
 def test_equal_pictures_have_no_frame_and_no_difference():
@@ -793,8 +803,9 @@ def test_equal_pictures_have_no_frame_and_no_difference():
     (NAN, DEAD, OTHER),
 ], ids=["rose", "fell", "became NaN", "NaN became dead"])  # fmt: skip
 def test_a_change_is_framed_and_its_direction_seen(before, now, shade):
-    seen = colours(side_by_side(drawn(before), drawn(now)))
-    assert {FRAME, UP, DOWN, OTHER} & seen == {FRAME, shade}
+    page = side_by_side(drawn(before), drawn(now))
+    above = page.crop((0, 0, page.width, page.height - 60))
+    assert {FRAME, UP, DOWN, OTHER} & colours(above) == {FRAME, shade}
 
 
 def test_the_difference_is_white_where_nothing_changed_and_grows_with_the_change():
@@ -802,33 +813,104 @@ def test_the_difference_is_white_where_nothing_changed_and_grows_with_the_change
     assert steps[0] == (255, 255, 255)
     assert steps[-1] == UP
     assert steps == sorted(steps, reverse=True)
-    index, changed = panels._difference(drawn(100).tiles, drawn(102).tiles, 1)
-    assert (index == 131).all()
-    assert changed == [0, 1]
 
 
-def test_only_changed_tiles_are_framed():
+@pytest.mark.parametrize(("most", "full"), [(2, 16), (40, 40), (140, 140)])
+def test_a_small_change_is_seen_beside_a_large_one(most, full):
+    now = drawn(100)
+    now.tiles[0, 0, 0], now.tiles[0, 0, 1] = 102, 100 + most
+    pair, count = pairs.pair(drawn(100), now, 1)
+    assert (pair.full, count) == (full, 1)
+    shade = panels._difference_colour(int(pair.difference[0, 0, 0]))
+    assert max(np.subtract((255, 255, 255), shade)) > 40
+
+
+def test_only_changed_tiles_are_framed_and_no_value_is_covered():
     before, now = drawn(100, 4), drawn(100, 4)
     now.tiles[3, 1, 1] = 200
-    pixels = np.asarray(side_by_side(before, now, 10))
+    pixels = np.asarray(side_by_side(before, now, 10))[: 60 + 2 * 61]
     rows, columns = np.nonzero((pixels == FRAME).all(axis=2))
-    assert np.ptp(rows) == 6 * 10 - 1
-    assert rows.max() == pixels[..., 0].shape[0] - 16 - 20 - 16 - 1
-    halves = columns < columns.mean()
-    assert np.ptp(columns[halves]) == np.ptp(columns[~halves]) == 6 * 10 - 1
+    assert np.ptp(rows) == np.ptp(columns[columns < columns.mean()]) == 40 + 6 - 1
+    red = (pixels == panels._difference_colour(240)).all(axis=2)
+    assert red.sum() == 10 * 10
+
+
+@pytest.mark.parametrize(("side", "framed"), [(5, False), (6, True)])
+def test_small_tiles_have_no_frames(side, framed):
+    tiles = np.full((2, side, side), 100, np.uint8)
+    before, now = (Mosaic(one, (0, 1), np.zeros(2), np.ones(2), 1.0) for one in (tiles, tiles + 9))
+    seen = colours(side_by_side(before, now, 1))
+    assert (FRAME in seen) == framed
+
+
+def test_a_sequence_is_a_heat_map_with_ticks_beside_its_rows():
+    before, now = tall(drawn(100, 3)), tall(drawn(100, 3))
+    now.tiles[1, 0, 2] = 200
+    page = np.asarray(side_by_side(before, now))
+    orange = (page[60:111] == FRAME).all(axis=2)
+    rows, columns = np.nonzero(orange)
+    assert np.ptp(rows) == 16 - 1
+    assert len(np.unique(columns)) == 2 * 4
+    red = (page[60:111] == UP).all(axis=2)
+    assert red.sum() == 16 * 24
+
+
+@pytest.mark.parametrize(("count", "width"), [(1, 1), (48, 784), (3072, 197), (2, 100_000)])
+def test_a_sequence_of_any_size_can_be_looked_at(count, width):
+    planes = np.random.default_rng(0).random((count, 1, width))
+    before = render(planes)
+    planes[0, 0, -1] += 0.5
+    now = again(planes, before)
+    page = side_by_side(before, now)
+    assert page.width < 1800
+    assert page.height < 600
+    pair, changed = pairs.pair(before, now, 1)
+    assert changed == 1
+    assert pair.labels[pair.changed[0]] == "0"
+    assert (pair.difference > 230).sum() == 1
+
+
+def test_what_is_left_out_of_a_long_sequence_is_told():
+    planes = np.random.default_rng(0).random((400, 1, 1000))
+    before = render(planes)
+    pair, _ = pairs.pair(before, again(planes * 1.5, before), 1)
+    assert pair.notes == [
+        "shown: the 160 channels of 400 that moved farthest",
+        "shown: of 3 positions the one that changed most",
+    ]
+    assert pair.now.shape == (160, 1, 334)
 
 
 def test_the_legend_explains_the_colours_that_are_there():
-    assert explained(drawn(100), drawn(100)) == []
-    assert explained(drawn(DEAD), drawn(NAN)) == ["dead", "NaN", "another mark"]
-    assert explained(drawn(PLUS_INF), drawn(MINUS_INF)) == ["+Inf", "-Inf", "another mark"]
-    assert explained(drawn(LOWEST), drawn(15)) == ["below the baseline's range", "fell"]
-    assert explained(drawn(HIGHEST), drawn(231)) == ["above the baseline's range", "rose"]
+    changed = "a channel that changed"
+    dead, flat = "dead: zero throughout", "flat: constant to within the noise floor"
+    assert explained(drawn(100), drawn(100)) == [flat]
+    assert explained(drawn(DEAD), drawn(NAN)) == [dead, "NaN", "another mark", changed]
+    assert explained(drawn(PLUS_INF), drawn(MINUS_INF)) == ["+Inf", "-Inf", "another mark", changed]
+    assert explained(drawn(LOWEST), drawn(15)) == [flat, "below the baseline's range"]
+    assert explained(drawn(HIGHEST), drawn(232)) == [flat, "above the baseline's range", changed]
+    said = [text for _, text in panels._legend(pairs.pair(drawn(9), drawn(59), 1)[0], 9)]
+    assert "lower / higher, by up to 50 levels (23 % of a channel's range); cube-root scale" in said
 
 
-def test_the_legend_continues_on_the_next_line():
-    assert panels._flow([100, 100, 100], 250) == [(16, 0), (116, 0), (16, 1)]
-    assert panels._flow([300, 10], 250) == [(16, 0), (16, 1)]
+def test_a_flat_channel_and_one_of_nearly_zeros_do_not_look_like_a_signal():
+    planes = features(4, 9, 11)
+    planes[1], planes[2] = 0.7, 0.0
+    planes[2, 4, 4] = 1e-3 * planes.max()
+    mosaic = render(planes)
+    assert mosaic.tiles[2, 0, 0] not in {LOWEST, HIGHEST}
+    tiles = people.for_people(mosaic, mosaic)
+    assert (tiles[1] == FLAT).all()
+    assert (np.delete(tiles[2].ravel(), 4 * 11 + 4) == LOWEST).all()
+    assert LOWEST < tiles[2, 4, 4] < LOWEST + 12
+    assert (tiles[[0, 3]] == mosaic.tiles[[0, 3]]).all()
+    planes[1] = np.linspace(0.7, 0.8, 99).reshape(9, 11)
+    assert FLAT not in people.for_people(again(planes, mosaic), mosaic)[1]
+
+
+def test_a_caption_continues_on_the_next_line():
+    assert captions._flow([100, 100, 100], 250) == [(0, 0), (100, 0), (0, 1)]
+    assert captions._flow([300, 10], 250) == [(0, 0), (0, 1)]
 
 
 def test_a_change_within_tolerance_is_not_framed():
@@ -837,6 +919,30 @@ def test_a_change_within_tolerance_is_not_framed():
     now = Mosaic(tiles, baseline.channels, baseline.low, baseline.high, baseline.layer_max)
     assert FRAME in colours(side_by_side(baseline, now))
     assert FRAME not in colours(side_by_side(baseline, now, levels=2))
+
+
+def test_channels_are_numbered_where_there_is_room():
+    planes = features(4, 20, 20)
+    mosaic = render(planes, channels=[3, 5, 8, 13])
+    large, small = side_by_side(mosaic, mosaic, 4), side_by_side(mosaic, mosaic, 1)
+    assert large.height - small.height == 2 * 3 * 20
+    heads = np.asarray(large)[60 + 3 : 60 + 3 + 12]
+    assert heads.min() < 200
+    tiny = render(features(4, 8, 8))
+    assert (np.asarray(side_by_side(tiny, tiny, 1))[60:63] > 200).all()
+
+
+@pytest.mark.parametrize(("unseen", "expected"), [
+    ("", "no pixel by more than 1 level"),
+    ("numbers differ; ", "numbers differ; no pixel by more than 1 level"),
+])  # fmt: skip
+def test_a_map_whose_pixels_are_the_same_says_so(unseen, expected, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        panels, "_page", lambda _panels, _titles, notes, _legend: said.extend(notes)
+    )
+    side_by_side(drawn(100), drawn(101), unseen=unseen)
+    assert said[2] == expected
 
 
 @pytest.mark.parametrize("other", [features(5), features(6, 3, 11), features(0), features(2, 0, 3)])
@@ -848,10 +954,19 @@ def test_pictures_of_other_shapes_stand_beside_each_other(other):
 def test_panels_are_enlarged_alike():
     mosaic = render(features(4, 5, 5))
     small, large = side_by_side(mosaic, mosaic, 20), side_by_side(mosaic, mosaic, 30)
-    assert large.width - small.width == 3 * 13 * 10
-    assert large.height - small.height == 13 * 10
+    assert large.width - small.width == 3 * 10 * 10
+    assert large.height - small.height == 10 * 10
+
+
+@pytest.mark.parametrize(
+    "shape", [(0, 3, 3), (2, 0, 3), (1, 1, 0), (1, 1, 1), (1280, 1, 1), (1280, 2, 2), (3, 7, 1)]
+)
+def test_a_picture_of_any_size_is_made_readable(shape):
+    image = rendering.readable(render(np.random.default_rng(0).random(shape)))
+    assert 300 < image.width < 700
+    assert 100 < image.height < 1500
 
 
 def test_a_scale_that_would_fill_the_memory_is_refused():
-    with pytest.raises(ValueError, match="makes a picture of 900,000 by 900,000 pixels"):
+    with pytest.raises(ValueError, match="makes a picture of 810,000,000,000 pixels"):
         render(features(1, 9, 9)).image(100_000)

@@ -117,6 +117,54 @@ def test_{name}(output, feature_maps):
     assert all("test_it.py:" in place for place in places)
 
 
+NO_PICTURES = {
+    "readings": ('block.image()', "block (Block) has shape (1, 9, 4), which can be"),
+    "layout": ('block.image(layout="NHWC")', "block (Block) has shape (1, 9, 4): layout 'NH"),
+    "no_layout": ('block.image(layout="X")', "image(layout='X'): 'X' is none of its letters"),
+    "channel": ('block.image(layout="NLC", channels=[9])', "block (Block): there is no channel 9"),
+    "channels": ('block.image(layout="NLC", channels=3)', "channels=3: it takes their numbers"),
+    "scale": ('block.image(layout="NLC", scale=0)', "scale is 0, but a picture is only ever"),
+    "large": ('block.image(layout="NLC", scale=99999)', "scale is 99999, which makes a picture of"),
+    "words": ('block.image(layout="NLC", words=["a"])', "words= holds 1 words for 9 columns"),
+    "over": ('block.save("a.png", layout="NLC", over=torch.rand(1, 3, 3))', "over= lies under the"),
+    "colours": ('block.image(layout="NLC", colours="rainbow")', "colours='rainbow': it is one of"),
+    "sheet": ('feature_maps.sheet(layout="X")', "sheet(layout='X'): 'X' is none of its letters"),
+    "components": ('feature_maps.sheet(colours="pca")', "colours='pca' is one picture of all"),
+    "sample": ('block.image(layout="NLC", sample=1)', "block (Block) has no sample 1"),
+    "files": ('block.save_channels("folder")', "block (Block) has shape (1, 9, 4), which can be"),
+}  # fmt: skip
+
+
+def test_a_picture_that_there_is_not_is_told_at_the_users_line(write, pytester, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "250")
+    write(
+        """
+class Block(nn.Module):
+    def forward(self, x):
+        return x + 1
+
+@pytest.fixture
+def model():
+    return nn.ModuleDict({"block": Block()})
+"""
+        + "".join(
+            f"""
+@pytest.mark.capture("block")
+def test_{name}(model, feature_maps):
+    model["block"](torch.rand(1, 9, 4))
+    block = feature_maps["block"]
+    {call}
+"""
+            for name, (call, _) in NO_PICTURES.items()
+        )
+    )
+    result = pytester.runpytest("-q", "--tb=short")
+    places = [line.partition(": in ")[2] for line in result.outlines if ": in " in line]
+    assert places == [f"test_{name}" for name in NO_PICTURES]
+    for _, message in NO_PICTURES.values():
+        assert any(f"Error: {message}" in line for line in result.outlines), message
+
+
 HOSTILE = ["a\x1b[31m", "b\nc", "<d>&\"'", "e" * 3000, "\u202ef", "\x00g", "\ud800", "#0[1]"]
 
 

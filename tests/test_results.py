@@ -4,7 +4,9 @@ import json
 import threading
 
 import pytest
+from PIL import Image
 
+from pytest_featuremaps.rendering import panels
 from pytest_featuremaps.review import folder, records
 from pytest_featuremaps.review.records import File, Map, Record
 
@@ -188,8 +190,39 @@ def test_a_missing_and_a_broken_baseline_leave_what_would_be_written(project, py
     assert names(results["test_maps.jsonl"]) == ["record.json", "update.jsonl"]
     assert results["test_maps.jsonl"].record.status == "new"
     assert {one.kind for one in results["test_maps.jsonl"].record.maps} == {"added"}
-    assert names(results[PICTURE]) == ["expected.png", "record.json", "update.png"]
+    assert names(results[PICTURE]) == ["expected.png", "picture.png", "record.json", "update.png"]
     assert results[PICTURE].record.status == "unreadable"
+
+
+def test_a_first_run_leaves_a_picture_that_can_be_looked_at(project, pytester):
+    stored = pytester.path / "__snapshots__" / "test_it" / PICTURE
+    with Image.open(stored) as picture:
+        small = picture.size
+    stored.unlink()
+    result = project.run()
+    left = project.results()[PICTURE].folder / "picture.png"
+    place = str(left.relative_to(pytester.path)).replace("[", "[[]")
+    result.stdout.fnmatch_lines([place])
+    with Image.open(left) as picture:
+        assert max(picture.size) > 400 > max(small)
+
+
+@pytest.mark.parametrize(("factor", "caption"), [
+    (1 + 3e-4, "numbers differ; no pixel by more than 1 level"),
+    (1.5, "8 of 8 channels changed"),
+])  # fmt: skip
+def test_the_difference_says_when_no_pixel_tells(project, monkeypatch, factor, caption):
+    said = []
+    page = panels._page
+
+    def listen(*arguments):
+        said.append(arguments[2][2])
+        return page(*arguments)
+
+    monkeypatch.setattr(panels, "_page", listen)
+    project.change(CHANGED.replace("1.5", str(factor)))
+    project.run("-k", "maps")
+    assert said == [caption]
 
 
 def test_another_folder(project, pytester):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +27,15 @@ class Planes:
         apart: the values of the tokens before the patches, (channels, tokens).
         parts: rows and columns of the slices that each picture of a volume is made of; (1, 1)
             elsewhere.
+        has_places: whether rows and columns are those of an image.
+        is_attention: whether these are weights of attention.
     """
 
     pictures: Values
     apart: Values
     parts: tuple[int, int] = (1, 1)
+    has_places: bool = False
+    is_attention: bool = False
 
 
 def lay_out(
@@ -52,6 +56,12 @@ def lay_out(
     """
     if len(axes) != values.ndim:
         return None
+    found = _lay_out(values, axes, grid, query)
+    places = grid is not None or {"H", "W"} <= set(axes)
+    return found and replace(found, has_places=places, is_attention="Q" in axes)
+
+
+def _lay_out(values: Values, axes: str, grid: Grid | None, query: int | None) -> Planes | None:
     if "N" in axes:
         values, axes = values.take(0, axes.index("N")), axes.replace("N", "")
     if query is not None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import numpy as np
 import torch
@@ -17,6 +16,13 @@ from pytest_featuremaps.errors import CaptureError, FeatureMapsError, Unsupporte
 from pytest_featuremaps.layouts import layouts
 from pytest_featuremaps.layouts.grids import Grid
 from pytest_featuremaps.layouts.planes import Planes, lay_out
+from pytest_featuremaps.maps.asked import (
+    DrawingOptions,
+    Options,
+    backdrop,
+    require_channels,
+    require_layout,
+)
 from pytest_featuremaps.maps.keeping import keep
 from pytest_featuremaps.maps.recorded_tensor import NUMPY_FLOATS, RecordedTensor
 from pytest_featuremaps.numbers import chunks
@@ -26,24 +32,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-class _Options(TypedDict, total=False):
-    """What `image()` takes, but for the channels."""
-
-    sample: int
-    scale: int | None
-    colours: looks.Colours
-    ranges: looks.Ranges
-    layout: str | None
-    query: int | None
-
-
-class Options(_Options, total=False):
-    """What `image()` takes."""
-
-    channels: Sequence[int] | None
-    numbers: bool
-    over: Image.Image | torch.Tensor | npt.NDArray[Any] | None
-    words: Sequence[str] | None
+# What is raised here is told to whoever asked for a picture: pytest ends the traceback there.
+__tracebackhide__ = True
 
 
 class DrawnTensor(RecordedTensor):
@@ -65,8 +55,10 @@ class DrawnTensor(RecordedTensor):
     ) -> Image.Image:
         """Draw the channels of one sample, each as a tile with its number.
 
-        A dead channel, NaN and both infinities have colours of their own. Tokens that come
-        before a grid of patches are drawn below it, one tile for each.
+        A line below says what the colours mean. NaN and both infinities have colours of their
+        own, a dead channel and a flat one, constant to within the noise floor, have lines.
+        Tokens that come before a grid of patches are drawn below it, one tile for each; a
+        sequence is a heat map with one row for each channel.
 
         Args:
             sample: which sample of the batch to draw.
@@ -80,7 +72,8 @@ class DrawnTensor(RecordedTensor):
                 red, green and blue.
             ranges: whether each `"channel"` is drawn over its own range of values, or all
                 over that of the `"layer"`.
-            numbers: whether tiles are numbered.
+            numbers: whether tiles are numbered, with their ranges where there is room, and the
+                colours explained.
             layout: what each axis means, instead of what was declared or is known.
             query: of weights of attention, whose attention to draw: the number of one query.
             over: what the model was shown, to lay each tile over it: a picture of Pillow, or a
@@ -93,16 +86,16 @@ class DrawnTensor(RecordedTensor):
             CaptureError: the layout does not fit, or more than one would.
             IndexError: there is no such sample, channel or query.
             PictureTooLarge: the picture has too many pixels.
-            TypeError: `over` is no picture and no tensor.
+            TypeError: `over` is no picture and no tensor, or another option is of a wrong type.
             ValueError: an option is none, or does not fit the map or another one.
         """
         planes = self.planes(sample, layout, query)
-        shown = _shown(over, sample)
+        shown = backdrop(over, sample)
         look = looks.Look(channels, scale, colours, ranges, numbers, shown, words)
         if not planes.pictures.size:
             raise self._no_picture("no values")
-        with self._naming_itself():
-            return looks.picture(planes, look)
+        require_channels(channels, len(planes.pictures), self.place.title)
+        return looks.picture(planes, look)
 
     def save(self, path: str | Path, **options: Unpack[Options]) -> Path:
         """Write the picture that `image()` draws to a file, and return its path.
@@ -115,7 +108,7 @@ class DrawnTensor(RecordedTensor):
         self.image(**options).save(path)
         return path
 
-    def save_channels(self, folder: str | Path, **options: Unpack[_Options]) -> list[Path]:
+    def save_channels(self, folder: str | Path, **options: Unpack[DrawingOptions]) -> list[Path]:
         """Write one `channel_<i>.png` for each channel of one sample, and return the paths.
 
         Args:
@@ -129,7 +122,8 @@ class DrawnTensor(RecordedTensor):
         if colours == "pca":
             raise ValueError("colours='pca' is one picture of all channels: save() writes it")
         planes = self.planes(options.get("sample", 0), options.get("layout"), options.get("query"))
-        whole, palette = looks.drawn(planes, look)
+        drawing = looks.drawn(planes, look)
+        whole, palette = drawing.mosaic, drawing.palette
         folder.mkdir(parents=True, exist_ok=True)
         paths = [folder / f"channel_{number}.png" for number in whole.channels]
         for number, path in zip(whole.channels, paths, strict=True):
@@ -156,19 +150,8 @@ class DrawnTensor(RecordedTensor):
             IndexError: there is no such sample or channel.
         """
         planes = self.planes(sample)
-        with self._naming_itself():
-            return rendering.render_channels(planes.pictures, channels, like)
-
-    @contextmanager
-    def _naming_itself(self) -> Iterator[None]:
-        """Say in an error about channels whose they are."""
-        try:
-            yield
-        except IndexError as error:
-            reason = str(error)
-        else:
-            return
-        raise IndexError(f"{self.place.title}: {reason}.")
+        require_channels(channels, len(planes.pictures), self.place.title)
+        return rendering.render_channels(planes.pictures, channels, like)
 
     def planes(
         self, sample: int = 0, layout: str | None = None, query: int | None = None
@@ -197,18 +180,38 @@ class DrawnTensor(RecordedTensor):
         declared = self.declared if layout is None else layout
         if declared is None:
             guess = self.guess or ""
-            self._require_one_reading(guess)
+            self._require_one_reading()
             return guess, guess
-        reason = layouts.slip(declared)
-        if reason:
-            raise CaptureError(f"image(layout={declared!r}): {reason}.")
+        require_layout(declared, "image")
         return self.axes(declared), declared
 
-    def _require_one_reading(self, guess: str) -> None:
+    def readings(self) -> tuple[str, ...]:
+        """Return the layouts that this map may have, where more than one would fit it."""
         others = layouts.others(self.families, self.shape)
-        if not others or self.is_attention or self.place.layer.sequence_first:
+        known = self.declared is not None or self.is_attention or self.place.layer.sequence_first
+        return () if known or not others else (self.guess or "", *others)
+
+    def refined(self, layout: str | None) -> str | None:
+        """Return a layout for several maps where it says more of this one than is known.
+
+        It chooses among several readings, or lays a sequence over an image.
+        """
+        if layout is None or layouts.misfit(layout, len(self.shape)):
+            return None
+        word = self.axes(layout)
+        if self.readings():
+            return layout
+        known = self.declared or self.guess or ""
+        length = self.shape[word.index("L")] if "L" in word else 0
+        found, _ = layouts.grid(layout, length)
+        same = word == known.partition(":")[0] and ":" not in known
+        return layout if same and found is not None else None
+
+    def _require_one_reading(self) -> None:
+        readings = self.readings()
+        if not readings:
             return
-        spelled = {f'layout="{one}"': one for one in (guess, *others)}
+        spelled = {f'layout="{one}"': one for one in readings}
         choices = [
             f"  {spelling:<15}  {layouts.describe(one, self.shape)}"
             for spelling, one in spelled.items()
@@ -270,22 +273,6 @@ class DrawnTensor(RecordedTensor):
         except (FeatureMapsError, IndexError):
             return None
         return file.getvalue()
-
-
-def _shown(
-    over: Image.Image | torch.Tensor | npt.NDArray[Any] | None, sample: int
-) -> Image.Image | None:
-    """Return what a model was shown as a picture: of a batch, the sample, or its only one."""
-    if over is None or isinstance(over, Image.Image):
-        return over
-    if isinstance(over, torch.Tensor):
-        over = over.detach().cpu().float().numpy()
-    if not isinstance(over, np.ndarray):
-        raise TypeError(
-            f"over= is a picture of Pillow or a tensor, not a {type(over).__name__}; "
-            "PIL.Image.open(path) opens a file"
-        )
-    return looks.backdrop(over, sample)
 
 
 def _drawable(one: RecordedTensor) -> npt.NDArray[Any]:

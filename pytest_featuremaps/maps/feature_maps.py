@@ -10,6 +10,7 @@ from pytest_featuremaps.checks.grammar import Spec
 from pytest_featuremaps.checks.vitals import Limits
 from pytest_featuremaps.errors import AmbiguousKey, CaptureError, MissingMap
 from pytest_featuremaps.maps import sheets, summaries, uncalled
+from pytest_featuremaps.maps.asked import require_layout
 from pytest_featuremaps.maps.checkup import examine
 from pytest_featuremaps.maps.feature_map import FeatureMap
 from pytest_featuremaps.maps.log import Log
@@ -209,25 +210,32 @@ class FeatureMaps(Mapping[str, FeatureMap]):
         most: int = 16,
         colours: Colours = "auto",
         ranges: Ranges = "channel",
+        layout: str | None = None,
     ) -> Image.Image:
         """Draw the recorded maps on one page, in order of completion: from low to high level.
 
         Each has its name, its shape, its range of values and a row of its first channels,
-        enlarged so that small maps can be seen. A map of which there is no picture, or which
-        can be read in several ways, has the reason instead.
+        enlarged so that small maps can be seen; what the colours mean stands on top. Of a map of
+        more than 120 rows or columns not every value is drawn, but every NaN. A map of which
+        there is no picture, or which can be read in several ways, has the reason instead.
 
         Args:
             sample: which sample of the batch to draw.
             most: how many channels of each map are drawn, as far as they fit in a row.
             colours: those of `FeatureMap.image`, but `"pca"`.
             ranges: likewise.
+            layout: what the axes mean of maps that can be read in several ways, and how the
+                sequences among the others lie over an image: `"tokens"`.
 
         Raises:
             PictureTooLarge: the page has too many pixels.
+            CaptureError: the layout is none.
             ValueError: an option is none.
         """
         look = Look(colours=colours, ranges=ranges)
-        return sheets.sheet(self._view.index(), look, sample=sample, most=most)
+        require_layout(layout, "sheet")
+        whole = self._view.index()
+        return sheets.sheet(whole, look, sample=sample, most=most, layout=layout)
 
     def summary(self, *, as_specs: bool = False, most: int | None = None) -> str:
         """Return a table of the recorded maps, and of what was captured but did not run.

@@ -4,64 +4,118 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
+import numpy as np
 from PIL import Image
 
 from pytest_featuremaps import rendering
 from pytest_featuremaps.errors import CaptureError, UnsupportedTensor
 from pytest_featuremaps.layouts.planes import Planes
 from pytest_featuremaps.maps.feature_map import FeatureMap
-from pytest_featuremaps.rendering import looks
+from pytest_featuremaps.rendering import captions, looks
 from pytest_featuremaps.rendering.looks import Look
 
-_WIDTH, _TILE, _ROW, _GAP = 1000, 64, 8, 4
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Tiles = npt.NDArray[np.uint8]
+
+# What is raised here is told to whoever asked for a picture: pytest ends the traceback there.
+__tracebackhide__ = True
+
+_WIDTH, _TILE, _CELL, _GAP = 1000, 64, 8, 4
+_TALLEST_ROW, _LARGEST_TILE = 12, 120
 
 
-def sheet(maps: Mapping[str, FeatureMap], look: Look, *, sample: int, most: int) -> Image.Image:
+def sheet(
+    maps: Mapping[str, FeatureMap],
+    look: Look,
+    *,
+    sample: int,
+    most: int,
+    layout: str | None = None,
+) -> Image.Image:
     """Draw maps under each other; see `FeatureMaps.sheet`."""
-    return rendering.page([_band(key, one, look, sample, most) for key, one in maps.items()])
+    if look.colours == "pca":
+        raise ValueError("colours='pca' is one picture of all channels: image() draws it")
+    legend: dict[str, captions.Entry] = {}
+    bands = []
+    for key, one in maps.items():
+        band, entries = _band(f"{key}  ({one.module_type})", one, look, (sample, most, layout))
+        bands.append(band)
+        legend |= {text: (swatch, text) for swatch, text in entries if text not in legend}
+    return rendering.page(bands, list(legend.values()))
 
 
-def _band(key: str, one: FeatureMap, look: Look, sample: int, most: int) -> rendering.Band:
-    title = _plain(f"{key}  ({one.module_type})")
+def _band(
+    title: str, one: FeatureMap, look: Look, options: tuple[int, int, str | None]
+) -> tuple[rendering.Band, list[captions.Entry]]:
+    """Draw one map, and say what its colours mean."""
+    sample, most, layout = options
     shape = "x".join(map(str, one.shape)) or "scalar"
     try:
-        planes = one.planes(sample)
+        planes = one.planes(sample, one.refined(layout))
     except (CaptureError, UnsupportedTensor) as error:
-        reason = str(error).splitlines()[0].removeprefix(one.place.title).strip(": ")
-        return rendering.Band(title, _plain(f"{shape}, not drawn: {reason}"), None)
+        return rendering.Band(title, f"{shape}, not drawn: {_reason(one, error)}", None), []
     if not planes.pictures.size:
-        return rendering.Band(title, f"{shape}, no values", None)
-    whole, palette = looks.drawn(planes, look)
-    count, height, width = whole.tiles.shape
-    scale = max(1, _TILE // max(height, width, 1))
-    columns = 1 if height == 1 else max(1, _WIDTH // (width * scale + _GAP))
-    shown = min(count, most, count if height == 1 else columns)
+        return rendering.Band(title, f"{shape}, no values", None), []
+    drawing = looks.drawn(planes, look)
+    seen, image, smaller = _row(drawing, planes, most)
+    note = f"{shape}, {_note(drawing, planes, len(seen))}{smaller}"
+    entries = looks.explained(drawing, planes, seen, on_a_sheet=True)
+    return rendering.Band(title, note, image), entries
+
+
+def _row(drawing: looks.Drawing, planes: Planes, most: int) -> tuple[Tiles, Image.Image, str]:
+    """Return the tiles that fit in a row, the row, and how they were made smaller."""
+    tiles, each = drawing.mosaic.tiles[:most], 1
+    if planes.parts == (1, 1) and tiles.shape[1] > 1:
+        each = -(-max(tiles.shape[1:]) // _LARGEST_TILE)
+        tiles = _smaller(tiles, each) if each > 1 else tiles
+    count, height, width = tiles.shape
+    if height == 1:
+        tiles = tiles[:, :, :_WIDTH]
+        labels = list(map(str, range(count))) if len(drawing.mosaic.tiles) > 1 else [""]
+        size = min(max(1, _TILE // count), _TALLEST_ROW), min(max(1, _WIDTH // width), _CELL)
+        return tiles, rendering.heat_map(tiles[:, 0], drawing.palette, labels, size), ""
+    scale = max(1, _TILE // max(height, width))
+    tiles = tiles[: max(1, _WIDTH // (width * scale + _GAP))]
+    several = len(drawing.mosaic.tiles) > 1
+    seen = replace(rendering.pick(drawing.mosaic, range(len(tiles))), tiles=tiles)
     image = rendering.numbered(
-        _cut(rendering.pick(whole, range(shown))),
-        palette,
-        max(scale, _ROW) if height == 1 and width * _ROW <= _WIDTH else scale,
-        labels=None if count > 1 else [""],
+        seen,
+        drawing.palette,
+        scale,
+        labels=None if several else [""],
         parts=planes.parts,
-        columns=min(columns, shown),
+        columns=len(tiles),
     )
-    return rendering.Band(title, f"{shape}, {_note(planes, shown)}", image)
+    return tiles, image, f", one of each {each}x{each} values" if each > 1 else ""
 
 
-def _cut(tiles: rendering.Mosaic) -> rendering.Mosaic:
-    """Leave of long sequences what fits on the page."""
-    row = tiles.tiles.shape[1] == 1
-    return replace(tiles, tiles=tiles.tiles[:, :, :_WIDTH]) if row else tiles
+def _smaller(tiles: Tiles, each: int) -> Tiles:
+    """Return tiles with one value of each so many rows and columns, and every mark."""
+    count, height, width = tiles.shape
+    ends = (0, -height % each), (0, -width % each)
+    padded = np.pad(tiles, ((0, 0), *ends))
+    blocks = padded.reshape(count, padded.shape[1] // each, each, padded.shape[2] // each, each)
+    marks = blocks.max(axis=(2, 4))
+    return np.where(marks >= rendering.MARKS_FROM, marks, tiles[:, ::each, ::each])
 
 
-def _note(planes: Planes, shown: int) -> str:
+def _reason(one: FeatureMap, error: Exception) -> str:
+    """Say why there is no picture, and what would give one."""
+    reason = str(error).splitlines()[0].removeprefix(one.place.title).strip(": ")
+    readings = one.readings()
+    if not readings:
+        return reason
+    *others, last = (f'"{reading}"' for reading in readings)
+    return f"{reason}: choose layout={', '.join(others)} or {last}, here or where you capture"
+
+
+def _note(drawing: looks.Drawing, planes: Planes, shown: int) -> str:
     count, height, width = planes.pictures.shape
-    low, high = looks.extremes(planes)
     channels = "" if count == 1 else f"channels 0 to {shown - 1} of {count}, "
     cut = f"the first {_WIDTH} of {width} positions, " if height == 1 and width > _WIDTH else ""
-    return f"{channels}{cut}values {low:.3g} to {high:.3g}"
-
-
-def _plain(text: str) -> str:
-    """Return text in the letters that Pillow's own font has."""
-    return text.encode("ascii", "backslashreplace").decode()
+    return f"{channels}{cut}values {looks.span(drawing.low, drawing.high)}"

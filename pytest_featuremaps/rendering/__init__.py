@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pytest_featuremaps.rendering.colours import palette
+from pytest_featuremaps.rendering.changes import changes
+from pytest_featuremaps.rendering.colours import FLAT, palette
 from pytest_featuremaps.rendering.drawing import (
     pick,
     render,
@@ -24,18 +25,21 @@ from pytest_featuremaps.rendering.mosaic import (
     grid,
 )
 from pytest_featuremaps.rendering.pages import Band, numbered, page
-from pytest_featuremaps.rendering.panels import side_by_side
+from pytest_featuremaps.rendering.panels import readable, side_by_side
 from pytest_featuremaps.rendering.png import (
     MAX_BYTES,
     MAX_TEXT,
     BadPicture,
     PictureTooLarge,
+    as_file,
     decode,
     encode,
 )
+from pytest_featuremaps.rendering.rows import heat_map
 
 __all__ = [
     "DEAD",
+    "FLAT",
     "GUTTER",
     "HIGHEST",
     "LEVELS",
@@ -52,13 +56,17 @@ __all__ = [
     "Band",
     "Mosaic",
     "PictureTooLarge",
+    "as_file",
+    "changes",
     "decode",
     "encode",
     "grid",
+    "heat_map",
     "numbered",
     "page",
     "palette",
     "pick",
+    "readable",
     "render",
     "render_channels",
     "side_by_side",

@@ -6,10 +6,11 @@ import math
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from pytest_featuremaps.rendering.colours import PAPER, SOFT_INK
-from pytest_featuremaps.rendering.mosaic import MARKS_FROM, check_scale, enlarged, grid, indexed
+from pytest_featuremaps.rendering import lettering
+from pytest_featuremaps.rendering.colours import PAPER, shown
+from pytest_featuremaps.rendering.mosaic import MARKS_FROM, check_scale, enlarged, grid
 from pytest_featuremaps.rendering.png import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
 
     from pytest_featuremaps.rendering.mosaic import Mosaic, Tiles
 
+# What is raised here is told to whoever asked for a picture: pytest ends the traceback there.
+__tracebackhide__ = True
+
 _LONGEST = 224
-_CELL = 14
+_CELL, _LARGE_CELL, _TABLE = 14, 32, 512
 _GAP, _TITLE = 6, 14
 _FONT = 11
 
@@ -47,10 +51,10 @@ def over(
             where there are many.
         numbers: whether tiles are numbered, where there are several.
     """
-    count, height, width = mosaic.tiles.shape
+    _, height, width = mosaic.tiles.shape
     if scale is None:
         scale = max(1, min(-(-_LONGEST // max(height, width)), _fitting(mosaic.tiles)))
-    check_scale(scale, width * scale, count * height * scale)
+    check_scale(scale, mosaic.tiles.size)
     size = width * scale, height * scale
     grey = picture.convert("L").resize(size, Image.Resampling.LANCZOS).convert("RGB")
     laid = [_blended(tile, palette, grey, scale) for tile in mosaic.tiles]
@@ -63,7 +67,7 @@ def _fitting(tiles: Tiles) -> int:
 
 
 def _blended(tile: Tiles, palette: bytes, grey: Image.Image, scale: int) -> Image.Image:
-    colours = enlarged(indexed(tile, palette), scale).convert("RGB")
+    colours = shown(tile, palette, scale).convert("RGB")
     blended = Image.blend(grey, colours, _OPACITY)
     marks = Image.fromarray((tile >= MARKS_FROM).astype(np.uint8) * 255)
     blended.paste(colours, mask=enlarged(marks, scale))
@@ -89,9 +93,10 @@ def between_words(
         scale: pixels per value. None leaves room for the words.
         numbers: whether tiles are numbered, where there are several.
     """
-    scale = _CELL if scale is None else scale
-    count, height, width = mosaic.tiles.shape
-    check_scale(scale, width * scale, count * height * scale)
+    longest = max(mosaic.tiles.shape[1:])
+    scale = max(_CELL, min(_LARGE_CELL, _TABLE // max(longest, 1))) if scale is None else scale
+    _, height, width = mosaic.tiles.shape
+    check_scale(scale, mosaic.tiles.size)
     shown = mosaic.channels if numbers else ()
     if height == 1:
         rows = [str(one) for one in shown]
@@ -108,7 +113,7 @@ def _labelled(
     left, top = _longest(rows), _longest(columns)
     height, width = tile.shape
     table = Image.new("RGB", (left + width * scale, top + height * scale), PAPER)
-    table.paste(enlarged(indexed(tile, palette), scale).convert("RGB"), (left, top))
+    table.paste(shown(tile, palette, scale).convert("RGB"), (left, top))
     for number, word in enumerate(rows):
         table.paste(_line(word, left, scale, "right"), (0, top + number * scale))
     for number, word in enumerate(columns):
@@ -118,15 +123,14 @@ def _labelled(
 
 
 def _longest(words: Sequence[str]) -> int:
-    font = ImageFont.load_default(_FONT)
-    return max((math.ceil(font.getlength(word)) for word in words), default=0) + _GAP
+    return max((lettering.length(word, _FONT) for word in words), default=0) + _GAP
 
 
 def _line(word: str, length: int, height: int, side: Literal["left", "right"]) -> Image.Image:
     """Return a word on a line of this size, at one side of it."""
-    line, font = Image.new("RGB", (length, height), PAPER), ImageFont.load_default(_FONT)
-    start = _GAP // 2 if side == "left" else length - math.ceil(font.getlength(word)) - _GAP // 2
-    ImageDraw.Draw(line).text((start, height // 2), word, fill=SOFT_INK, font=font, anchor="lm")
+    line = Image.new("RGB", (length, height), PAPER)
+    start = _GAP // 2 if side == "left" else length - lettering.length(word, _FONT) - _GAP // 2
+    lettering.write(ImageDraw.Draw(line), (start, height // 2), word, _FONT, anchor="lm")
     return line
 
 
@@ -138,11 +142,10 @@ def _arranged(images: Sequence[Image.Image], numbers: Sequence[int]) -> Image.Im
     width, height = images[0].width + _GAP, top + images[0].height + _GAP
     rows, columns = grid(len(images), height - 1, width - 1)
     whole = Image.new("RGB", (columns * width - _GAP, rows * height - _GAP), PAPER)
-    pen, font = ImageDraw.Draw(whole), ImageFont.load_default(_FONT)
+    pen = ImageDraw.Draw(whole)
     for place, image in enumerate(images):
         row, column = divmod(place, columns)
         whole.paste(image, (column * width, row * height + top))
         if numbers:
-            text = str(numbers[place])
-            pen.text((column * width, row * height), text, fill=SOFT_INK, font=font)
+            lettering.write(pen, (column * width, row * height), str(numbers[place]), _FONT)
     return whole

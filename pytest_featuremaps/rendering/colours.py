@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+from PIL import Image
 
 from pytest_featuremaps.rendering.mosaic import (
     DEAD,
@@ -13,25 +16,59 @@ from pytest_featuremaps.rendering.mosaic import (
     LEVELS,
     LOWEST,
     MARK_COLOURS,
-    PALETTE,
+    check_scale,
     colour,
+    indexed,
 )
+
+if TYPE_CHECKING:
+    from pytest_featuremaps.rendering.mosaic import Tiles
+
+# What is raised here is told to whoever asked for a picture: pytest ends the traceback there.
+__tracebackhide__ = True
 
 PaletteName: TypeAlias = Literal["grey", "ramp", "diverging"]
 """`"ramp"` runs from dark purple over teal to yellow, `"diverging"` from blue over white to red."""
 
 PAPER, INK, SOFT_INK = (255, 255, 255), (36, 41, 47), (101, 109, 118)
 
-# Neither ramp has a grey.
-_SHOWN_MARKS = {**MARK_COLOURS, DEAD: (128, 132, 138), GUTTER: (200, 204, 209)}
+FLAT, FLAT_LINE, DEAD_LINE, PAPER_INDEX = range(GUTTER + 1, GUTTER + 5)
+"""Indices that only pictures for people have: a channel that is constant, lines, and paper."""
+
+_FOR_PEOPLE = {
+    FLAT: (236, 232, 222),
+    FLAT_LINE: (168, 158, 136),
+    DEAD_LINE: (140, 150, 212),
+    PAPER_INDEX: PAPER,
+}
+_BETWEEN = 200, 204, 209
+_LINES_EVERY = 6
 
 
 def palette(name: PaletteName) -> bytes:
-    """Return the colours of all indices: the levels' and the marks'."""
-    if name == "grey":
-        return PALETTE
-    shades = [*map(_COLOURS[name], range(LEVELS)), *_SHOWN_MARKS.values()]
+    """Return the colours of all 256 indices: the levels', the marks' and those for people."""
+    marks = MARK_COLOURS if name == "grey" else {**MARK_COLOURS, GUTTER: _BETWEEN}
+    levels = map(_COLOURS[name], range(LEVELS))
+    shades = [*levels, *marks.values(), *_FOR_PEOPLE.values()]
     return bytes(part for shade in shades for part in shade)
+
+
+def textured(canvas: Tiles) -> Tiles:
+    """Return an enlarged canvas with lines over what is flat or dead: no level has any."""
+    flat, dead = canvas == FLAT, canvas == DEAD
+    if not flat.any() and not dead.any():
+        return canvas
+    rows, columns = np.ogrid[: canvas.shape[0], : canvas.shape[1]]
+    drawn = np.where(flat & ((rows + columns) % _LINES_EVERY < 2), np.uint8(FLAT_LINE), canvas)
+    drawn[dead & ((rows - columns) % _LINES_EVERY == 0)] = DEAD_LINE
+    return drawn
+
+
+def shown(canvas: Tiles, palette: bytes, scale: int = 1) -> Image.Image:
+    """Return a canvas of indices enlarged, as a palette image with the lines of `textured`."""
+    check_scale(scale, canvas.size)
+    large = canvas if scale == 1 else canvas.repeat(scale, axis=0).repeat(scale, axis=1)
+    return indexed(textured(large), palette)
 
 
 def _ramp(level: int) -> tuple[int, int, int]:
@@ -70,4 +107,8 @@ def _eight_bits(light: float) -> int:
     return round(255 * min(max(value, 0.0), 1.0))
 
 
-_COLOURS: dict[str, Callable[[int], Sequence[int]]] = {"ramp": _ramp, "diverging": _diverging}
+_COLOURS: dict[str, Callable[[int], Sequence[int]]] = {
+    "grey": colour,
+    "ramp": _ramp,
+    "diverging": _diverging,
+}

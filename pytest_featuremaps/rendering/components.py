@@ -18,6 +18,17 @@ _MIDDLE = 128
 _NEARLY_LARGEST = 1 - 1e-6
 
 
+def finite_channels(pictures: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Tell which channels have components, (C,): those that are finite at half of the positions.
+
+    A position where one of these is not finite is not known; a channel that is finite hardly
+    anywhere would leave none.
+    """
+    shares = np.isfinite(pictures).mean(axis=(1, 2))
+    found: npt.NDArray[np.bool_] = shares >= 0.5
+    return found
+
+
 def colours(pictures: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
     """Return one sample's principal components as colours, the same for the same map.
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from pytest_featuremaps.rendering.mosaic import Tiles
+    from pytest_featuremaps.rendering.mosaic import Floats, Tiles
 
 MARK_DISTANCE = 255
 """How far a mark is from anything but itself, in levels: further than two levels can be."""
@@ -45,7 +45,7 @@ class Difference:
     """What distinguishes a picture from its baseline; nothing, if `equal`.
 
     Attributes:
-        tiles: the channels beyond tolerance, the worst first.
+        tiles: the channels beyond tolerance, those first that moved farthest.
         reason: why the two cannot be compared at all; empty where they can.
         shape: the picture's (channels, height, width).
         levels: the tolerance that was applied.
@@ -93,7 +93,12 @@ class Difference:
 
 
 def compare(
-    expected: Tiles, actual: Tiles, channels: Sequence[int], *, levels: int = 1
+    expected: Tiles,
+    actual: Tiles,
+    channels: Sequence[int],
+    *,
+    levels: int = 1,
+    moved: Floats | None = None,
 ) -> Difference:
     """Compare two pictures of the same channels; nothing is ever resized, cropped or padded.
 
@@ -102,6 +107,8 @@ def compare(
         actual: the tiles now.
         channels: the channel number of each tile of `actual`.
         levels: how far two levels may be apart, at every pixel.
+        moved: how far each channel moved, by which they are ordered; without it by levels, which
+            are shares of each channel's own range.
 
     Raises:
         ValueError: there is not one channel number per tile.
@@ -115,12 +122,15 @@ def compare(
         return Difference((), reason, shape, levels)
 
     distance, beyond = distances(expected, actual, levels)
-    tiles = [
-        _tile(int(channels[place]), distance[place], beyond[place])
+    found = {
+        place: _tile(int(channels[place]), distance[place], beyond[place])
         for place in np.flatnonzero(beyond.any(axis=(1, 2))).tolist()
-    ]
-    tiles.sort(key=lambda tile: (-tile.largest, -tile.pixels))
-    return Difference(tuple(tiles), "", shape, levels)
+    }
+    far = np.zeros(count) if moved is None else moved
+    order = sorted(
+        found, key=lambda place: (-far[place], -found[place].largest, -found[place].pixels)
+    )
+    return Difference(tuple(found[place] for place in order), "", shape, levels)
 
 
 def distances(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pytest_featuremaps.errors import UnsupportedTensor
+from pytest_featuremaps.rendering.colours import FLAT
 from pytest_featuremaps.rendering.mosaic import (
     DEAD,
     HIGHEST,
     LEVELS,
     LOWEST,
+    MARKS_FROM,
     MINUS_INF,
     NAN,
     PLUS_INF,
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from pytest_featuremaps.rendering.mosaic import Floats, Tiles
 
     Mask = npt.NDArray[np.bool_]
+
+# What is raised here is told to whoever asked for a picture: pytest ends the traceback there.
+__tracebackhide__ = True
 
 NOISE_FLOOR = 1e-4
 """No level is finer than this share of the layer's max|x|: below it lies another machine's drift.
@@ -96,32 +101,61 @@ def render(
     return Mosaic(tiles, labels, drawn_low, drawn_high, largest)
 
 
+@dataclass(frozen=True, eq=False)
+class Span:
+    """The ranges to draw channels in for people, (C,) each.
+
+    Attributes:
+        low: what `render` takes as `low`.
+        high: likewise.
+        flat: which channels are constant to within the noise floor, and not zero throughout.
+    """
+
+    low: Floats
+    high: Floats
+    flat: Mask
+
+
 def span(
-    planes: npt.NDArray[Any], *, centred: bool = False, shared: bool = False
-) -> tuple[Floats, Floats]:
-    """Return the ranges to draw channels in, for `low` and `high` of `render`, (C,) each.
+    planes: npt.NDArray[Any],
+    *,
+    centred: bool = False,
+    shared: bool = False,
+    from_zero: bool = False,
+) -> Span:
+    """Return the ranges to draw channels in, for `low` and `high` of `render`.
+
+    A range narrower than the noise floor allows is widened upwards, or on both sides of zero: a
+    channel that is nearly zero looks like zero.
 
     Args:
         planes: one sample, (C, H, W), any real dtype.
         centred: whether zero is to be in the middle.
         shared: whether all channels are drawn in one range, that of the layer.
+        from_zero: whether a range of values above zero begins at zero.
     """
     half, limit = _halved(planes)
     low, high = _finite_range(half, np.abs(half) < limit)
+    peaks = np.fmax(np.abs(low), np.abs(high))
+    largest = float(np.fmax.reduce(peaks, initial=0.0))
+    flat = (high / 2 - low / 2 <= NOISE_FLOOR * largest / 2) & (peaks > 0)
     if shared:
         low[:], high[:] = np.fmin.reduce(low, initial=np.nan), np.fmax.reduce(high, initial=np.nan)
-    peaks = np.fmax(np.abs(low), np.abs(high))
+        peaks = np.fmax(np.abs(low), np.abs(high))
     if centred:
-        low, high = -peaks, peaks
-    low, high = _widened(low, high, float(np.fmax.reduce(peaks, initial=0.0)))
+        low, high = _widened(-peaks, peaks, largest)
+    else:
+        low = np.minimum(low, 0.0) if from_zero else low
+        with np.errstate(over="ignore"):  # next to the largest float: cut off there
+            high = np.minimum(np.maximum(high, low + _narrowest(largest)), _LARGEST)
     # A channel of zeros has no range: it is marked.
-    return np.where(peaks == 0, 0.0, low), np.where(peaks == 0, 0.0, high)
+    return Span(np.where(peaks == 0, 0.0, low), np.where(peaks == 0, 0.0, high), flat)
 
 
 def render_channels(
     planes: npt.NDArray[Any], channels: Sequence[int] | None = None, like: Mosaic | None = None
 ) -> Mosaic:
-    """Draw channels of one sample, each in its own range of values or in that of a baseline.
+    """Draw the channels of one sample.
 
     Args:
         planes: all channels, (C, H, W).
@@ -150,20 +184,28 @@ def render_coloured(
     *,
     centred: bool,
     shared: bool,
+    from_zero: bool = False,
 ) -> Mosaic:
-    """Draw channels of one sample for people to look at.
+    """Draw the channels of one sample for people to look at.
+
+    A channel that is constant to within the noise floor is marked as flat, unless all are drawn
+    in one range, where its colour is its value.
 
     Args:
         planes: all channels, (C, H, W).
         channels: the numbers of those to draw; all of them when None.
         centred: whether zero is in the middle of each range.
         shared: whether all channels are drawn in one range.
+        from_zero: whether a range of values above zero begins at zero.
 
     Raises:
         IndexError: there is no such channel.
     """
-    low, high = span(planes, centred=centred, shared=shared)
-    return pick(render(planes, low=low, high=high), _checked(planes, channels))
+    found = span(planes, centred=centred, shared=shared, from_zero=from_zero)
+    whole = render(planes, low=found.low, high=found.high)
+    if not shared and found.flat.any():
+        whole.tiles[found.flat[:, None, None] & (whole.tiles < MARKS_FROM)] = FLAT
+    return pick(whole, _checked(planes, channels))
 
 
 def pick(mosaic: Mosaic, channels: Sequence[int]) -> Mosaic:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from PIL import Image
 
 from pytest_featuremaps.layouts.planes import Planes, in_rows
-from pytest_featuremaps.rendering import around, colours, components, pages
+from pytest_featuremaps.rendering import around, captions, colours, components, lettering, pages
 from pytest_featuremaps.rendering.drawing import NOISE_FLOOR, render_coloured
 from pytest_featuremaps.rendering.mosaic import MARK_COLOURS, NAN, Mosaic, enlarged
 from pytest_featuremaps.rendering.png import check_size
-from pytest_featuremaps.wording import plain
+from pytest_featuremaps.rendering.rows import heat_map
+from pytest_featuremaps.wording import listed, plain
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+# What is raised here is told to whoever asked for a picture: pytest ends the traceback there.
+__tracebackhide__ = True
 
 Colours: TypeAlias = Literal["auto", "grey", "ramp", "diverging", "pca"]
 Ranges: TypeAlias = Literal["channel", "layer"]
@@ -25,8 +30,10 @@ Ranges: TypeAlias = Literal["channel", "layer"]
 COLOURS: tuple[Colours, ...] = ("auto", "grey", "ramp", "diverging", "pca")
 RANGES: tuple[Ranges, ...] = ("channel", "layer")
 
-_TOKEN_SCALE = 8
+_TOKEN_SCALE, _TOKEN_ROW = 8, 13
 _LONGEST_WORD = 24
+_NARROWEST = 320
+_MOST_RANGES = 64
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,8 @@ class Look:
     words: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
+        if self.scale is not None and not isinstance(self.scale, int):
+            raise TypeError(f"scale={self.scale!r}: it is a whole number of pixels, such as 4")
         for name, known in (("colours", COLOURS), ("ranges", RANGES)):
             value = getattr(self, name)
             if value not in known:
@@ -65,7 +74,7 @@ def backdrop(picture: npt.NDArray[Any], sample: int = 0) -> Image.Image:
 
     Raises:
         IndexError: there is no such sample.
-        ValueError: it has another shape.
+        ValueError: the shape is another.
     """
     if picture.ndim == 4 and len(picture):
         picture = picture[sample if len(picture) > 1 else 0]
@@ -80,87 +89,215 @@ def backdrop(picture: npt.NDArray[Any], sample: int = 0) -> Image.Image:
     return Image.fromarray(levels[0] if len(levels) == 1 else np.moveaxis(levels, 0, -1).copy())
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """Channels as levels, and what the levels mean.
+
+    Attributes:
+        mosaic: the chosen channels.
+        palette_name: the colours of its levels.
+        shared: whether all channels are drawn in one range.
+        low: the smallest finite value of the layer; NaN where there is none.
+        high: the largest one.
+    """
+
+    mosaic: Mosaic
+    palette_name: colours.PaletteName
+    shared: bool
+    low: float
+    high: float
+
+    @property
+    def palette(self) -> bytes:
+        """The colours of all indices."""
+        return colours.palette(self.palette_name)
+
+
 def picture(planes: Planes, look: Look) -> Image.Image:
-    """Draw planes, and below them the tokens that come before the patches.
+    """Draw planes, below them the tokens before the patches, and what the colours mean.
 
     Raises:
         IndexError: there is no such channel.
         PictureTooLarge: there are more values than anybody can look at.
-        ValueError: there is not one word for each column, or a volume to lay over a picture.
+        ValueError: there is not one word for each column, or nothing to lay over a picture.
     """
     if look.colours == "pca":
         return _in_components(planes, look)
     count, height, width = planes.pictures.shape
     check_size(count if look.channels is None else len(look.channels), height, width)
-    mosaic, palette = drawn(planes, look)
-    main = _main(mosaic, palette, planes.parts, look)
-    explained = look.numbers and len(mosaic.tiles) > 1
-    legend = pages.legend(mosaic.tiles, palette) if explained else None
-    tokens = _tokens(planes, look, palette) if planes.apart.size else None
-    parts = [one for one in (main, tokens, legend) if one is not None]
-    return pages.stacked(parts) if len(parts) > 1 else main
+    drawing = drawn(planes, look)
+    parts = [_main(drawing, planes, look)]
+    if planes.apart.size:
+        parts.append(_tokens(planes, look, drawing))
+    if look.numbers:
+        entries = explained(drawing, planes, drawing.mosaic.tiles)
+        parts.append(captions.note(entries, max(parts[0].width, _NARROWEST)))
+    return pages.stacked(parts) if len(parts) > 1 else parts[0]
 
 
-def _main(mosaic: Mosaic, palette: bytes, parts: tuple[int, int], look: Look) -> Image.Image:
+def _main(drawing: Drawing, planes: Planes, look: Look) -> Image.Image:
     """Draw the tiles: over a picture, between words, numbered or plain."""
+    mosaic, palette = drawing.mosaic, drawing.palette
     if look.over is not None:
-        if parts != (1, 1):
+        if planes.parts != (1, 1):
             raise ValueError("over= lies under rows and columns, not under the slices of a volume")
+        if not planes.has_places:
+            raise ValueError(
+                "over= lies under the rows and columns of an image, and this map has none; where "
+                'it is a sequence of patches, say so with layout="tokens"'
+            )
         return around.over(mosaic, palette, look.over, look.scale, numbers=look.numbers)
     if look.words is not None:
-        words = [plain(word, _LONGEST_WORD) for word in look.words]
+        words = [plain(lettering.written(word), _LONGEST_WORD) for word in look.words]
         columns = mosaic.tiles.shape[2]
         if len(words) != columns:
             raise ValueError(f"words= holds {len(words)} words for {columns} columns")
         return around.between_words(mosaic, palette, words, look.scale, numbers=look.numbers)
     if not look.numbers or len(mosaic.tiles) == 1:
-        return mosaic.image(look.scale, palette)
-    return pages.numbered(mosaic, palette, look.scale, parts=parts)
+        return pages.bare(mosaic, palette, look.scale)
+    longer = _with_ranges(drawing, planes) if len(mosaic.tiles) <= _MOST_RANGES else ()
+    return pages.numbered(mosaic, palette, look.scale, longer=longer, parts=planes.parts)
 
 
-def drawn(planes: Planes, look: Look) -> tuple[Mosaic, bytes]:
-    """Return the chosen channels as a mosaic of levels, and the colours of the levels."""
-    name = _chosen(planes, look)
+def drawn(planes: Planes, look: Look) -> Drawing:
+    """Return the chosen channels as a mosaic of levels, and what they mean.
+
+    Channels of one value each have no range of their own: they are drawn over the layer's.
+    """
+    low, high = extremes(planes.pictures)
+    name = _chosen(low, high, look)
+    shared = look.ranges == "layer" or planes.pictures[0].size == 1
     mosaic = render_coloured(
         planes.pictures,
         look.channels,
         centred=name == "diverging",
-        shared=look.ranges == "layer",
+        shared=shared,
+        from_zero=planes.is_attention,
     )
-    return mosaic, colours.palette(name)
+    return Drawing(mosaic, name, shared, low, high)
 
 
-def extremes(planes: Planes) -> tuple[float, float]:
-    """Return the smallest and the largest finite value drawn; NaN where there is none."""
-    finite = planes.pictures[np.isfinite(planes.pictures)]
+def explained(
+    drawing: Drawing,
+    planes: Planes,
+    tiles: npt.NDArray[np.uint8],
+    *,
+    on_a_sheet: bool = False,
+) -> list[captions.Entry]:
+    """Say what the colours of a drawing mean.
+
+    Args:
+        drawing: what is shown.
+        planes: what it shows.
+        tiles: what is seen of it.
+        on_a_sheet: whether several maps have one legend, and their values beside their names.
+    """
+    mosaic, bar = drawing.mosaic, captions.bar(drawing.palette)
+    entries: list[captions.Entry] = []
+    ranged = mosaic.low < mosaic.high
+    alone = drawing.shared or len(mosaic.tiles) == 1
+    if alone and not on_a_sheet:
+        if ranged.any():
+            ends = span(float(mosaic.low[ranged].min()), float(mosaic.high[ranged].max()))
+            entries.append((bar, ends))
+    else:
+        entries.append((bar, _meaning(drawing, planes)))
+        if not on_a_sheet:
+            entries.append((None, f"values of the layer: {span(drawing.low, drawing.high)}"))
+    slices = prod(planes.parts)
+    if slices > 1:
+        entries.append((None, f"slices 0 to {slices - 1} of each channel, row by row"))
+    _, height, width = planes.pictures.shape
+    is_vector = len(planes.pictures) == 1 and not planes.has_places and not planes.is_attention
+    if is_vector and height > 1:
+        entries.append((None, f"{height * width} values of a vector, row by row"))
+    return entries + captions.marks(tiles, drawing.palette)
+
+
+def _meaning(drawing: Drawing, planes: Planes) -> str:
+    whose = "the layer" if drawing.shared else "each channel"
+    if drawing.palette_name == "diverging":
+        return f"{whose} around 0, up to its largest value"
+    start = "0" if planes.is_attention and drawing.low >= 0 else "lowest"
+    return f"{start} to highest value of {whose}"
+
+
+def _with_ranges(drawing: Drawing, planes: Planes) -> list[str]:
+    """Return the number of each channel with its smallest and largest value."""
+    return [
+        f"{number}: {span(*extremes(planes.pictures[number]))}"
+        for number in drawing.mosaic.channels
+    ]
+
+
+def span(low: float, high: float) -> str:
+    """Write the ends of a range, or the one value that both are."""
+    if np.isnan(low):
+        return "nothing finite"
+    first, last = f"{low:.3g}", f"{high:.3g}"
+    return first if first == last else f"{first} to {last}"
+
+
+def extremes(values: npt.NDArray[Any]) -> tuple[float, float]:
+    """Return the smallest and the largest finite value; NaN where there is none.
+
+    The largest value of a float type, which masks are filled with, counts as infinite.
+    """
+    if not values.size:
+        return np.nan, np.nan
+    low, high = float(values.min()), float(values.max())
+    limit = float(np.finfo(values.dtype).max) if values.dtype.kind == "f" else np.inf
+    if -limit < low and high < limit:  # NaN is neither
+        return low, high
+    finite = values[np.abs(values) < limit]
     return (float(finite.min()), float(finite.max())) if finite.size else (np.nan, np.nan)
 
 
-def _chosen(planes: Planes, look: Look) -> colours.PaletteName:
+def _chosen(low: float, high: float, look: Look) -> colours.PaletteName:
     """Return the colours: those that part at zero for values on both sides of it."""
     if look.colours == "auto":
-        low, high = extremes(planes)
         dust = NOISE_FLOOR * max(-low, high)
         return "diverging" if low < -dust and high > dust else "ramp"
     return "ramp" if look.colours == "pca" else look.colours
 
 
-def _tokens(planes: Planes, look: Look, palette: bytes) -> Image.Image:
+def _tokens(planes: Planes, look: Look, drawing: Drawing) -> Image.Image:
     """Draw each token before the patches as one tile of its channels, over its own range."""
     tokens = planes.apart if look.channels is None else planes.apart[list(look.channels)]
     tiles = np.stack([in_rows(one) for one in tokens.T])
-    whole = render_coloured(tiles, centred=_chosen(planes, look) == "diverging", shared=False)
+    whole = render_coloured(
+        tiles,
+        centred=drawing.palette_name == "diverging",
+        shared=False,
+        from_zero=planes.is_attention,
+    )
     labels = [f"token {number}: {len(tokens)} channels" for number in whole.channels]
-    return pages.numbered(whole, palette, look.scale or _TOKEN_SCALE, labels=labels)
+    scale = look.scale or _TOKEN_SCALE
+    if whole.tiles.shape[1] == 1:
+        size = max(scale, _TOKEN_ROW), scale
+        return heat_map(whole.tiles[:, 0], drawing.palette, labels, size)
+    return pages.numbered(whole, drawing.palette, scale, labels=labels)
 
 
 def _in_components(planes: Planes, look: Look) -> Image.Image:
-    pictures = planes.pictures
-    if look.channels is not None:
-        pictures = pictures[list(look.channels)]
-    shades, known = components.colours(pictures)
+    """Draw the principal components of the channels that are finite, and say what is left out."""
+    numbers = list(range(len(planes.pictures)) if look.channels is None else look.channels)
+    pictures = planes.pictures[numbers]
+    finite = components.finite_channels(pictures)
+    left_out = [str(number) for number, one in zip(numbers, finite, strict=True) if not one]
+    shades, known = components.colours(pictures[finite] if finite.any() else pictures)
     shades[~known] = MARK_COLOURS[NAN]
     image = Image.fromarray(shades)
     longest = max(*image.size, 1)
     scale = max(1, 512 // longest) if look.scale is None else look.scale
-    return enlarged(image, scale)
+    image = enlarged(image, scale)
+    if not look.numbers:
+        return image
+    entries: list[captions.Entry] = [(None, "red, green, blue: principal components 1, 2, 3")]
+    if not known.all():
+        mark = captions.patch(MARK_COLOURS[NAN])
+        entries.append((mark, "not finite in a channel"))
+    if left_out and finite.any():
+        which = f"channel{'s' * (len(left_out) > 1)} {listed(left_out)}"
+        entries.append((None, f"left out, mostly not finite: {which}"))
+    return pages.stacked([image, captions.note(entries, max(image.width, _NARROWEST))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
     Tiles = npt.NDArray[np.uint8]
     Floats = npt.NDArray[np.float64]
+
+# What is raised here is told to whoever asked for a picture: pytest ends the traceback there.
+__tracebackhide__ = True
 
 LEVELS = 247
 """The first so many palette indices are a ramp: the distance of two of them means something."""
@@ -147,20 +151,26 @@ def enlarged(image: Image.Image, scale: int) -> Image.Image:
     Raises:
         ValueError: `scale` is below 1, or makes the picture too large for the memory.
     """
-    width, height = image.width * scale, image.height * scale
-    check_scale(scale, width, height)
-    return image.resize((width, height), Image.Resampling.NEAREST)
+    check_scale(scale, image.width * image.height)
+    size = image.width * scale, image.height * scale
+    return image.resize(size, Image.Resampling.NEAREST)
 
 
-def check_scale(scale: int, width: int, height: int) -> None:
+def check_scale(scale: int, values: int) -> None:
     """Refuse a scale that shrinks, or makes a picture too large for the memory.
+
+    Args:
+        scale: pixels per value, in both directions.
+        values: how many values there are in the picture.
 
     Raises:
         ValueError: it does.
     """
     if scale < 1:
         raise ValueError(f"scale is {scale}, but a picture is only ever enlarged: 1 or more")
-    if width * height > _MOST_PIXELS:
+    pixels = values * scale * scale
+    if pixels > _MOST_PIXELS:
         raise ValueError(
-            f"scale is {scale}, which makes a picture of {width:,} by {height:,} pixels"
+            f"scale is {scale}, which makes a picture of {pixels:,} pixels; at most "
+            f"{_MOST_PIXELS:,} are drawn: scale={math.isqrt(_MOST_PIXELS // values)} is the largest"
         )

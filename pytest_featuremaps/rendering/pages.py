@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from pytest_featuremaps.rendering.colours import INK, PAPER, SOFT_INK
-from pytest_featuremaps.rendering.mosaic import (
-    DEAD,
-    GUTTER,
-    MINUS_INF,
-    NAN,
-    PLUS_INF,
-    Mosaic,
-    check_scale,
-    grid,
-    indexed,
-    size,
-)
+from pytest_featuremaps.rendering import captions, lettering
+from pytest_featuremaps.rendering.colours import INK, PAPER, PAPER_INDEX, shown
+from pytest_featuremaps.rendering.mosaic import Mosaic, assemble, check_scale, grid, size
 from pytest_featuremaps.rendering.png import MAX_PIXELS, PictureTooLarge
+from pytest_featuremaps.rendering.rows import MARKED, cell_size, heat_map
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from pytest_featuremaps.rendering.mosaic import Tiles
 
-_PAPER_INDEX, _INK_INDEX = GUTTER + 1, GUTTER + 2
+# What is raised here is told to whoever asked for a picture: pytest ends the traceback there.
+__tracebackhide__ = True
+
+FONT = 10
 _NUMBER_HEIGHT, _GAP, _MARGIN, _TITLE_HEIGHT = 13, 4, 16, 40
-_MARKS = {
-    DEAD: "dead: zero throughout",
-    NAN: "NaN",
-    PLUS_INF: "+Inf",
-    MINUS_INF: "-Inf",
-}
-_LONGEST = 768
+_FRAME, _ROOM = 2, 3
+_LONGEST, _TEXT_WIDTH = 768, 320
 
 
 def numbered(
@@ -45,10 +35,13 @@ def numbered(
     scale: int | None = None,
     *,
     labels: Sequence[str] | None = None,
+    longer: Sequence[str] = (),
     parts: tuple[int, int] = (1, 1),
     columns: int | None = None,
 ) -> Image.Image:
-    """Return an RGB image of tiles, each with its channel number above or before it.
+    """Return an RGB image of tiles, each with its channel number above it.
+
+    Tiles of one row each, as of a sequence, are the rows of one heat map.
 
     Args:
         mosaic: what to show.
@@ -56,76 +49,102 @@ def numbered(
         scale: pixels per value. None makes the longer side about 768 pixels, or what the
             numbers need.
         labels: what to write instead of the channel numbers.
+        longer: what to write instead of that where there is room.
         parts: the rows and columns of slices that each tile is made of, shown with gaps.
         columns: the tiles in a row; chosen so that the page is nearly square when None.
     """
     texts = [str(number) for number in mosaic.channels] if labels is None else list(labels)
-    font = ImageFont.load_default(10)
-    widest = max((math.ceil(font.getlength(text)) for text in texts), default=0)
-    scale = _readable(mosaic.tiles.shape, widest) if scale is None else scale
     count, height, width = mosaic.tiles.shape
-    check_scale(scale, width * scale, count * height * scale)
-    tiles = _apart(mosaic.tiles, parts, scale)
+    if height == 1:
+        cell = cell_size(count, width, _LONGEST) if scale is None else (scale, scale)
+        texts = list(longer) if longer and cell[0] > FONT else texts
+        return heat_map(mosaic.tiles[:, 0], palette, texts, cell)
+    widest = max((lettering.length(text, FONT) for text in texts), default=0)
+    scale = _readable(mosaic.tiles.shape, widest) if scale is None else scale
+    check_scale(scale, mosaic.tiles.size)
+    if longer and max(lettering.length(text, FONT) for text in longer) <= width * scale:
+        texts = list(longer)
+    return tiled(_apart(mosaic.tiles, parts, scale), palette, texts, columns=columns)
+
+
+def tiled(
+    tiles: Tiles,
+    palette: bytes,
+    texts: Sequence[str],
+    *,
+    columns: int | None = None,
+    gap: int = _GAP,
+    framed: Collection[int] | None = None,
+) -> Image.Image:
+    """Return an RGB image of tiles that are enlarged already, each below a text.
+
+    Args:
+        tiles: palette indices, (C, H, W).
+        palette: the colours of the indices.
+        texts: one for each tile; none at all leave no room for them.
+        columns: the tiles in a row; chosen so that the page is nearly square when None.
+        gap: how far tiles are apart.
+        framed: the places of tiles with a line around them, in the gap; None leaves no room
+            for any at the edges.
+    """
     count, height, width = tiles.shape
-    beside = height < _NUMBER_HEIGHT
-    top, left = (0, widest + _GAP) if beside else (_NUMBER_HEIGHT, 0)
-    tall = max(top + height, _NUMBER_HEIGHT) + (1 if beside else _GAP)
-    cell = tall, (left + width if beside else max(width, widest)) + _GAP
+    widest = max((lettering.length(text, FONT) + 1 for text in texts), default=0)
+    top = _NUMBER_HEIGHT if texts else 0
+    cell = top + height + gap, max(width, widest) + gap
     if columns is None:
         _, columns = grid(count, cell[0] - 1, cell[1] - 1)
-    rows = -(-count // max(columns, 1))
-    canvas = np.full((rows * columns, *cell), _PAPER_INDEX, np.uint8)
-    canvas[:count, top : top + height, left : left + width] = tiles
-    canvas = canvas.reshape(rows, columns, *cell).swapaxes(1, 2)
-    flat = canvas.reshape(rows * cell[0], columns * cell[1])
-    image = indexed(flat, palette + bytes((*PAPER, *INK))).convert("RGB")
+    lines = -(-count // max(columns, 1))
+    canvas = np.full((lines * columns, *cell), PAPER_INDEX, np.uint8)
+    canvas[:count, top : top + height, :width] = tiles
+    canvas = canvas.reshape(lines, columns, *cell).swapaxes(1, 2)
+    flat = canvas.reshape(lines * cell[0], columns * cell[1])
+    image = shown(flat, palette).convert("RGB")
     pen = ImageDraw.Draw(image)
     for place, text in enumerate(texts):
         row, column = divmod(place, columns)
-        x, y = column * cell[1], row * cell[0]
-        shift = left - _GAP - math.ceil(font.getlength(text)) if beside else 0
-        pen.text((x + shift, y - 1 if beside else y), text, fill=SOFT_INK, font=font)
-    return image
+        lettering.write(pen, (column * cell[1] + 1, row * cell[0]), text, FONT)
+    if framed is None:
+        return image
+    ground = palette[3 * PAPER_INDEX], palette[3 * PAPER_INDEX + 1], palette[3 * PAPER_INDEX + 2]
+    whole = Image.new("RGB", (image.width + _ROOM, image.height + _ROOM), ground)
+    whole.paste(image, (_ROOM, _ROOM))
+    pen = ImageDraw.Draw(whole)
+    for place in framed:
+        row, column = divmod(place, columns)
+        x, y = column * cell[1], row * cell[0] + top
+        box = (x, y, x + width + 2 * _ROOM - 1, y + height + 2 * _ROOM - 1)
+        pen.rectangle(box, outline=MARKED, width=_FRAME)
+    return whole
+
+
+def bare(mosaic: Mosaic, palette: bytes, scale: int | None = None) -> Image.Image:
+    """Return the tiles alone as one palette image, one pixel apart."""
+    tiles = mosaic.tiles
+    canvas = tiles[0] if len(tiles) == 1 else assemble(tiles)
+    scale = max(1, 512 // max(*canvas.shape, 1)) if scale is None else scale
+    return shown(canvas, palette, scale)
 
 
 def _readable(shape: tuple[int, ...], label: int) -> int:
     """Return a scale at which the whole is about 768 pixels, and a tile as wide as its label."""
     count, height, width = shape
     whole = max(1, _LONGEST // max(size(count, height, width)))
-    tile = -(-label // max(width, 1)) if height > 1 else 1
-    return max(whole, tile)
+    return max(whole, -(-label // max(width, 1)))
 
 
 def _apart(tiles: Tiles, parts: tuple[int, int], scale: int) -> Tiles:
     """Return tiles enlarged, with a line of paper between the slices that they are made of."""
     count, height, width = tiles.shape
     rows, columns = parts
-    large = tiles.repeat(scale, axis=1).repeat(scale, axis=2)
+    large = tiles if scale == 1 else tiles.repeat(scale, axis=1).repeat(scale, axis=2)
     if parts == (1, 1):
         return large
     tall, wide = scale * height // rows, scale * width // columns
     slices = large.reshape(count, rows, tall, columns, wide)
     gaps = ((0, 0), (0, 0), (0, 2), (0, 0), (0, 2))
-    padded = np.pad(slices, gaps, constant_values=_PAPER_INDEX)
+    padded = np.pad(slices, gaps, constant_values=PAPER_INDEX)
     whole = padded.reshape(count, rows * (tall + 2), columns * (wide + 2))
     return whole[:, :-2, :-2]
-
-
-def legend(tiles: Tiles, palette: bytes) -> Image.Image | None:
-    """Return an RGB line that explains the marks in tiles; None where there are none."""
-    seen = [(index, text) for index, text in _MARKS.items() if index in tiles]
-    if not seen:
-        return None
-    font = ImageFont.load_default(11)
-    lengths = [math.ceil(font.getlength(text)) + 32 for _, text in seen]
-    line = Image.new("RGB", (sum(lengths), 16), PAPER)
-    pen, left = ImageDraw.Draw(line), 0
-    for (index, text), length in zip(seen, lengths, strict=True):
-        red, green, blue = palette[3 * index : 3 * index + 3]
-        pen.rectangle((left, 3, left + 10, 13), fill=(red, green, blue))
-        pen.text((left + 15, 1), text, fill=SOFT_INK, font=font)
-        left += length
-    return line
 
 
 @dataclass(frozen=True)
@@ -143,23 +162,30 @@ class Band:
     image: Image.Image | None
 
 
-def page(bands: Sequence[Band]) -> Image.Image:
+def page(bands: Sequence[Band], legend: Sequence[captions.Entry] = ()) -> Image.Image:
     """Return pictures under each other, each below its title.
+
+    Args:
+        bands: the pictures.
+        legend: what their colours mean, for the head of the page.
 
     Raises:
         PictureTooLarge: the page would have more pixels than anybody can look at.
     """
-    title_font, note_font = ImageFont.load_default(15), ImageFont.load_default(11)
     widths = [
         max(
             band.image.width if band.image else 0,
-            math.ceil(title_font.getlength(band.title)),
-            math.ceil(note_font.getlength(band.note)),
+            lettering.length(band.title, 15),
+            lettering.length(band.note, 11),
         )
         for band in bands
     ]
     heights = [_TITLE_HEIGHT + (band.image.height + _MARGIN if band.image else 0) for band in bands]
-    width, height = max(widths, default=0) + 2 * _MARGIN, sum(heights) + _MARGIN
+    inner = max(widths, default=0)
+    head = captions.note(legend, max(inner, _TEXT_WIDTH))
+    width = max(inner, head.width if legend else 0) + 2 * _MARGIN
+    above = head.height + _MARGIN if legend else 0
+    height = above + sum(heights) + _MARGIN
     if width * height > MAX_PIXELS:
         raise PictureTooLarge(
             f"the page of {len(bands)} pictures has {width * height:,} pixels; at most "
@@ -168,10 +194,11 @@ def page(bands: Sequence[Band]) -> Image.Image:
         )
     sheet = Image.new("RGB", (width, height), PAPER)
     pen = ImageDraw.Draw(sheet)
-    top = _MARGIN
+    sheet.paste(head, (_MARGIN, _MARGIN - 4))
+    top = above + _MARGIN
     for band, tall in zip(bands, heights, strict=True):
-        pen.text((_MARGIN, top - 4), band.title, fill=INK, font=title_font)
-        pen.text((_MARGIN, top + 15), band.note, fill=SOFT_INK, font=note_font)
+        lettering.write(pen, (_MARGIN, top - 4), band.title, 15, colour=INK)
+        lettering.write(pen, (_MARGIN, top + 15), band.note, 11)
         if band.image:
             sheet.paste(band.image, (_MARGIN, top + _TITLE_HEIGHT - 4))
         top += tall

@@ -1,180 +1,210 @@
-"""What a reviewer sees: expected, actual and difference, side by side."""
+"""What a reviewer sees: what was expected, what came, and what is different."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from pytest_featuremaps.rendering.colours import INK, PAPER, SOFT_INK
-from pytest_featuremaps.rendering.differences import MARK_DISTANCE, distances
+from pytest_featuremaps.rendering import captions, lettering
+from pytest_featuremaps.rendering.colours import INK, PAPER, PAPER_INDEX, palette
 from pytest_featuremaps.rendering.mosaic import (
-    DEAD,
-    GUTTER,
     HIGHEST,
     LEVELS,
     LOWEST,
-    MARK_COLOURS,
-    MINUS_INF,
-    NAN,
-    PALETTE,
-    PLUS_INF,
     Mosaic,
-    assemble,
+    check_scale,
     colour,
-    enlarged,
     extent,
     grid,
-    indexed,
+    size,
 )
+from pytest_featuremaps.rendering.pages import FONT, tiled
+from pytest_featuremaps.rendering.pairs import CALM, FURTHEST, OTHER_MARK, Pair, pair
+from pytest_featuremaps.rendering.people import for_people
+from pytest_featuremaps.rendering.rows import MARKED, cell_size, heat_map
 from pytest_featuremaps.wording import counted
 
 if TYPE_CHECKING:
+    from pytest_featuremaps.rendering.captions import Entry
     from pytest_featuremaps.rendering.mosaic import Tiles
 
 _Colour = tuple[int, int, int]
 
-_CALM, _FURTHEST, _OTHER_MARK = 120, 120, 250
-_UP, _DOWN, _MARK_CHANGED, _LINES = (178, 16, 40), (16, 84, 176), (122, 62, 200), (208, 215, 222)
-_BLANK = 246, 248, 250
-_FRAME = (255, 160, 0)
-_MARGIN, _HEADING, _LEGEND_LINE = 16, 44, 20
+_UP, _DOWN, _MARK_CHANGED = (178, 16, 40), (16, 84, 176), (122, 62, 200)
+_BLANK, _GROUND = (246, 248, 250), (222, 227, 232)
+_MARGIN, _HEADING, _PANEL = 16, 44, 320
+_STEPS = HIGHEST - LOWEST
+
+_SMALLEST_FRAMED = 6
 
 
 def _difference_colour(index: int) -> _Colour:
     """White where nothing changed, towards red where the value rose, blue where it fell."""
-    if index == _OTHER_MARK:
+    if index == OTHER_MARK:
         return _MARK_CHANGED
-    if index > _CALM + _FURTHEST:
-        return _LINES
-    end, share = (_UP if index > _CALM else _DOWN), abs(index - _CALM)
-    red, green, blue = (255 - (255 - part) * share // _FURTHEST for part in end)
+    end, share = (_UP if index > CALM else _DOWN), min(abs(index - CALM), FURTHEST)
+    red, green, blue = (255 - (255 - part) * share // FURTHEST for part in end)
     return red, green, blue
 
 
 _DIFFERENCE_PALETTE = bytes(
-    part for index in range(GUTTER + 1) for part in _difference_colour(index)
+    part
+    for index in range(256)
+    for part in (_GROUND if index == PAPER_INDEX else _difference_colour(index))
 )
 
 
 def side_by_side(
-    expected: Mosaic, actual: Mosaic, scale: int | None = None, *, levels: int = 1
+    expected: Mosaic,
+    actual: Mosaic,
+    scale: int | None = None,
+    *,
+    levels: int = 1,
+    unseen: str = "",
 ) -> Image.Image:
     """Return an RGB image of the baseline, the picture now, and the signed difference.
 
-    Tiles that differ by more than `levels` levels, or in a mark, are framed. The colour of a
-    difference grows with its square root, so that a few levels are seen too.
+    Channels that differ by more than `levels` levels, or in a mark, have a line around them, or
+    a tick before their row. The colour of a difference grows with its cube root up to the
+    largest one, so that a few levels are seen too; the legend says how many those are.
 
     Args:
         expected: the baseline.
         actual: the picture now, drawn in the range of the baseline.
         scale: pixels per value; None makes the longer side of a panel about 320 pixels.
         levels: what is tolerated.
+        unseen: what to say before "no pixel by more than 1 level".
     """
-    panels = [indexed(assemble(one.tiles), PALETTE) for one in (expected, actual)]
-    if expected.tiles.shape == actual.tiles.shape and expected.channels == actual.channels:
-        difference, changed = _difference(expected.tiles, actual.tiles, levels)
-        panels.append(indexed(assemble(difference), _DIFFERENCE_PALETTE))
-        verdict = f"{len(changed)} of {counted(len(difference), 'channel')} changed"
-    else:
-        difference, changed = np.empty(0, np.uint8), []
+    titles = "expected", "actual", "difference"
+    extents = [extent(one.tiles.shape) for one in (expected, actual)]
+    if expected.tiles.shape != actual.tiles.shape or expected.channels != actual.channels:
+        panels = [_alone(one, scale) for one in (expected, actual)]
         panels.append(Image.new("RGB", panels[1].size, _BLANK))
-        verdict = "none drawn: channels or sizes differ"
-    if scale is None:
-        scale = max(1, 320 // max(max(panel.size) for panel in panels))
-    pictures = [enlarged(panel, scale).convert("RGB") for panel in panels]
-    for picture in pictures[1:]:
-        _frame(picture, changed, actual.tiles.shape, scale)
-    captions = [
-        ("expected", extent(expected.tiles.shape)),
-        ("actual", extent(actual.tiles.shape)),
-        ("difference", verdict),
+        seen = [for_people(one, one) for one in (expected, actual)]
+        notes = [*extents, "none drawn: channels or sizes differ"]
+        return _page(panels, titles, notes, _marks(*seen))
+    shown, count = pair(expected, actual, levels)
+    frames = (None, shown.changed, shown.changed)
+    tiles = (shown.before, shown.now, shown.difference)
+    colours = (palette("grey"), palette("grey"), _DIFFERENCE_PALETTE)
+    panels = [
+        _panel(one, shades, shown.labels, scale, framed)
+        for one, shades, framed in zip(tiles, colours, frames, strict=True)
     ]
-    return _page(pictures, captions, _legend(expected, actual, difference))
+    verdict = f"{unseen}no pixel by more than {counted(levels, 'level')}"
+    if count:
+        verdict = f"{count} of {counted(len(expected.tiles), 'channel')} changed"
+    return _page(panels, titles, [*extents, verdict], _legend(shown, scale))
 
 
-def _difference(expected: Tiles, actual: Tiles, levels: int) -> tuple[Tiles, list[int]]:
-    """Return a tile of `_difference_colour` indices per channel, and which are beyond `levels`."""
-    distance, beyond = distances(expected, actual, levels)
-    root = np.rint(_FURTHEST * np.sqrt(distance / (LEVELS - 1)))
-    tiles = np.where(actual > expected, _CALM + root, _CALM - root).astype(np.uint8)
-    tiles[distance == MARK_DISTANCE] = _OTHER_MARK
-    return tiles, np.flatnonzero(beyond.any(axis=(1, 2))).tolist()
+def readable(mosaic: Mosaic) -> Image.Image:
+    """Return a baseline's picture as an RGB image that can be looked at, with numbers."""
+    tiles = for_people(mosaic, mosaic)
+    large = max(_fitting(tiles.shape), 512 // max(size(*tiles.shape)))
+    scale = None if tiles.shape[1] == 1 else large
+    panel = _panel(tiles, palette("grey"), list(map(str, mosaic.channels)), scale, None)
+    entries = [(captions.bar(palette("grey")), "lowest to highest value of each channel")]
+    legend = [*entries, *_marks(tiles)]
+    return _page([panel], ("as it would be recorded",), [extent(mosaic.tiles.shape)], legend)
 
 
-def _frame(panel: Image.Image, changed: list[int], shape: tuple[int, ...], scale: int) -> None:
-    """Outline tiles on the lines around them."""
+def _fitting(shape: tuple[int, ...]) -> int:
+    """Return the scale at which a panel is about 320 pixels, and tiles can be told apart."""
     count, height, width = shape
+    whole = max(1, _PANEL // max(size(count, height, width)))
+    wanted = -(-_SMALLEST_FRAMED // max(min(height, width), 1))
     _, columns = grid(count, height, width)
-    pen = ImageDraw.Draw(panel)
-    for place in changed:
-        row, column = divmod(place, columns)
-        left, top = column * (width + 1) * scale, row * (height + 1) * scale
-        right, bottom = left + (width + 2) * scale - 1, top + (height + 2) * scale - 1
-        pen.rectangle((left, top, right, bottom), outline=_FRAME, width=max(2, scale))
+    fits = columns * (width * wanted + _SMALLEST_FRAMED) <= 1.5 * _PANEL
+    return max(whole, wanted) if fits else whole
 
 
-def _legend(expected: Mosaic, actual: Mosaic, difference: Tiles) -> list[tuple[_Colour, str]]:
+def _panel(
+    tiles: Tiles,
+    shades: bytes,
+    labels: list[str],
+    scale: int | None,
+    framed: list[int] | None,
+) -> Image.Image:
+    """Draw tiles at one size: all three panels of a page lie alike."""
+    count, height, width = tiles.shape
+    if height == 1:
+        cell = cell_size(count, width, _PANEL) if scale is None else (scale, scale)
+        return heat_map(tiles[:, 0], shades, labels, cell, framed or ())
+    scale = _fitting(tiles.shape) if scale is None else scale
+    check_scale(scale, tiles.size)
+    large = tiles.repeat(scale, axis=1).repeat(scale, axis=2)
+    smallest = min(large.shape[1:])
+    if smallest < _SMALLEST_FRAMED:
+        return tiled(large, shades, (), gap=1)
+    widest = max((lettering.length(text, FONT) for text in labels), default=0)
+    texts = labels if count > 1 and widest <= large.shape[2] and smallest >= 12 else ()
+    return tiled(large, shades, texts, gap=_SMALLEST_FRAMED, framed=framed or ())
+
+
+def _alone(mosaic: Mosaic, scale: int | None) -> Image.Image:
+    tiles = for_people(mosaic, mosaic)
+    return _panel(tiles, palette("grey"), [str(one) for one in mosaic.channels], scale, None)
+
+
+def _marks(*tiles: Tiles) -> list[Entry]:
+    """Explain the colours of both pictures that are there."""
+    seen = np.concatenate([one.ravel() for one in tiles])
+    entries = captions.marks(seen, palette("grey"))
+    if (seen < LOWEST).any():
+        entries.append((captions.patch(colour(0)), "below the baseline's range"))
+    if ((seen > HIGHEST) & (seen < LEVELS)).any():
+        entries.append((captions.patch(colour(LEVELS - 1)), "above the baseline's range"))
+    return entries
+
+
+def _legend(shown: Pair, scale: int | None) -> list[Entry]:
     """Explain the colours that are there."""
-    seen = np.concatenate((expected.tiles, actual.tiles), axis=None)
-    entries = [
-        (DEAD in seen, MARK_COLOURS[DEAD], "dead"),
-        (NAN in seen, MARK_COLOURS[NAN], "NaN"),
-        (PLUS_INF in seen, MARK_COLOURS[PLUS_INF], "+Inf"),
-        (MINUS_INF in seen, MARK_COLOURS[MINUS_INF], "-Inf"),
-        ((seen < LOWEST).any(), colour(0), "below the baseline's range"),
-        (
-            ((seen > HIGHEST) & (seen < LEVELS)).any(),
-            colour(LEVELS - 1),
-            "above the baseline's range",
-        ),
-        ((difference < _CALM).any(), _DOWN, "fell"),
-        (((difference > _CALM) & (difference != _OTHER_MARK)).any(), _UP, "rose"),
-        (_OTHER_MARK in difference, _MARK_CHANGED, "another mark"),
-    ]
-    return [(swatch, text) for present, swatch, text in entries if present]
+    entries = _marks(shown.before, shown.now)
+    if ((shown.difference != CALM) & (shown.difference != OTHER_MARK)).any():
+        share = f"{100 * shown.full / _STEPS:.0f} %"
+        text = (
+            f"lower / higher, by up to {counted(shown.full, 'level')} ({share} of a channel's "
+            "range); cube-root scale"
+        )
+        entries.append((_scale_bar(), text))
+    if (shown.difference == OTHER_MARK).any():
+        entries.append((captions.patch(_MARK_CHANGED), "another mark"))
+    _, height, width = shown.before.shape
+    scale = _fitting(shown.before.shape) if scale is None else scale
+    if shown.changed and (height == 1 or min(height, width) * scale >= _SMALLEST_FRAMED):
+        entries.append((captions.patch(MARKED), "a channel that changed"))
+    return [*entries, *((None, note) for note in shown.notes)]
+
+
+def _scale_bar() -> Image.Image:
+    shares = np.linspace(-1, 1, 81)
+    shades = [_difference_colour(CALM + round(one)) for one in np.cbrt(shares) * FURTHEST]
+    return Image.fromarray(np.tile(np.array(shades, np.uint8), (11, 1, 1)))
 
 
 def _page(
     panels: list[Image.Image],
-    captions: list[tuple[str, str]],
-    legend: list[tuple[_Colour, str]],
+    titles: tuple[str, ...],
+    notes: list[str],
+    legend: list[Entry],
 ) -> Image.Image:
-    title_font, note_font = ImageFont.load_default(16), ImageFont.load_default(12)
     widths = [
-        max(panel.width, *(math.ceil(title_font.getlength(text)) for text in caption))
-        for panel, caption in zip(panels, captions, strict=True)
+        max(panel.width, lettering.length(title, 16), lettering.length(note, 12))
+        for panel, title, note in zip(panels, titles, notes, strict=True)
     ]
     width = sum(widths) + _MARGIN * (len(widths) + 1)
-    places = _flow([math.ceil(note_font.getlength(text)) + 32 for _, text in legend], width)
+    below = captions.note(legend, width - 2 * _MARGIN)
+    width = max(width, below.width + 2 * _MARGIN)
     bottom = _MARGIN + _HEADING + max(panel.height for panel in panels) + _MARGIN
-    lines = places[-1][1] + 1 if places else 0
-    page = Image.new(
-        "RGB", (width, bottom + lines * _LEGEND_LINE + (_MARGIN if lines else 0)), PAPER
-    )
+    page = Image.new("RGB", (width, bottom + (below.height + _MARGIN if legend else 0)), PAPER)
     pen = ImageDraw.Draw(page)
-
     left = _MARGIN
-    for panel, (title, note), column in zip(panels, captions, widths, strict=True):
-        pen.text((left, _MARGIN - 4), title, fill=INK, font=title_font)
-        pen.text((left, _MARGIN + 18), note, fill=SOFT_INK, font=note_font)
+    for panel, title, note, column in zip(panels, titles, notes, widths, strict=True):
+        lettering.write(pen, (left, _MARGIN - 4), title, 16, colour=INK)
+        lettering.write(pen, (left, _MARGIN + 18), note, 12)
         page.paste(panel, (left, _MARGIN + _HEADING))
         left += column + _MARGIN
-    for (swatch, text), (left, line) in zip(legend, places, strict=True):
-        top = bottom + line * _LEGEND_LINE
-        pen.rectangle((left, top, left + 11, top + 11), fill=swatch)
-        pen.text((left + 17, top - 1), text, fill=SOFT_INK, font=note_font)
+    page.paste(below, (_MARGIN, bottom - 4))
     return page
-
-
-def _flow(lengths: list[int], width: int) -> list[tuple[int, int]]:
-    """Return left edge and line of boxes that fill one line after the other."""
-    left, line, places = _MARGIN, 0, []
-    for length in lengths:
-        if left + length > width and left > _MARGIN:
-            left, line = _MARGIN, line + 1
-        places.append((left, line))
-        left += length
-    return places

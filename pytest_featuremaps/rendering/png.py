@@ -10,6 +10,7 @@ import zlib
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
+from PIL import Image
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 from pytest_featuremaps.errors import FeatureMapsError
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_featuremaps.rendering.mosaic import Tiles
+
+# What is raised here is told to whoever asked for a picture: pytest ends the traceback there.
+__tracebackhide__ = True
 
 MAX_BYTES = 1 << 20
 """The largest picture that a repository should be asked to keep."""
@@ -71,6 +75,13 @@ def encode(mosaic: Mosaic, numbers: str = "", *, max_bytes: int | None = None) -
     indexed(assemble(mosaic.tiles), PALETTE).save(file, "PNG", pnginfo=chunks, compress_level=6)
     if max_bytes is not None and file.tell() > max_bytes:
         _refuse(shape, f"takes {file.tell():,} bytes", f"{max_bytes:,}")
+    return file.getvalue()
+
+
+def as_file(image: Image.Image) -> bytes:
+    """Return any picture as the bytes of a PNG, for people to look at."""
+    file = io.BytesIO()
+    image.save(file, "PNG")
     return file.getvalue()
 
 

@@ -261,7 +261,10 @@ def _look(
     if now.channels != drawn.channels:
         return ["picture: it shows other channels than the baseline's; see channels="]
     levels = comparison.entries[0].levels
-    difference = differences.compare(drawn.tiles, now.tiles, drawn.channels, levels=levels)
+    moved = rendering.changes(drawn, now) if drawn.tiles.shape == now.tiles.shape else None
+    difference = differences.compare(
+        drawn.tiles, now.tiles, drawn.channels, levels=levels, moved=moved
+    )
     return [f"picture: {text}" for text in difference.lines()]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +16,9 @@ from pytest_featuremaps.review.records import File, Map, Record, digest, identit
 from pytest_featuremaps.snapshots.failures import Failure
 from pytest_featuremaps.story import story, structure
 from pytest_featuremaps.story.phrases import own_change, say
+
+PICTURE = "picture.png"
+"""A picture that has no baseline yet, enlarged to be looked at."""
 
 
 def keep(output: Path, root: Path, test: str, failures: Sequence[Failure]) -> list[str]:
@@ -37,8 +39,8 @@ def keep(output: Path, root: Path, test: str, failures: Sequence[Failure]) -> li
             # The failure itself must be reported, whatever becomes of its pictures.
             lines.append(f"{failure.title} could not be kept for review: {error}")
         else:
-            shown = record.difference or record.update
-            lines.append(_relative(root, str(place / shown.file)))
+            shown = PICTURE if PICTURE in files else (record.difference or record.update).file
+            lines.append(_relative(root, str(place / shown)))
     if any(failure.revision for failure in failures):
         return lines  # there is no baseline to accept them into
     return [*lines, "decide with: pytest-featuremaps review"]
@@ -101,7 +103,11 @@ def _result(failure: Failure, test: str, baseline: str) -> tuple[Record, dict[st
         maps=tuple(_maps(failure, kind)),
         revision=failure.revision,
     )
-    return record, {file: data for file, data in contents.values() if data is not None}
+    files = {file: data for file, data in contents.values() if data is not None}
+    if kind == "picture" and failure.redrawn is None:
+        drawn, _ = rendering.decode(failure.actual)
+        files[PICTURE] = rendering.as_file(rendering.readable(drawn))
+    return record, files
 
 
 def _status(failure: Failure) -> str:
@@ -120,9 +126,10 @@ def _difference(failure: Failure) -> bytes | None:
     if failure.expected is None or failure.redrawn is None:
         return None
     (expected, _), (actual, _) = map(rendering.decode, (failure.expected, failure.redrawn))
-    file = io.BytesIO()
-    rendering.side_by_side(expected, actual, levels=_levels(failure)).save(file, "PNG")
-    return file.getvalue()
+    # Where no pixel tells why the comparison failed, its numbers do.
+    unseen = "numbers differ; " if failure.comparison is not None else ""
+    levels = _levels(failure)
+    return rendering.as_file(rendering.side_by_side(expected, actual, levels=levels, unseen=unseen))
 
 
 def _maps(failure: Failure, kind: str) -> Iterator[Map]:
