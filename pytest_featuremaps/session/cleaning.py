@@ -11,6 +11,15 @@ _UNCLEAN = "featuremaps_unclean"
 
 # What makes pytest collect or run a part of the tests.
 _SELECTING = ("keyword", "markexpr", "lf", "failedfirst", "deselect", "ignore", "ignore_glob")
+# Settings that do the same where one run alone has another value of them.
+_COLLECTING = (
+    "python_files",
+    "python_functions",
+    "python_classes",
+    "testpaths",
+    "norecursedirs",
+    "collect_imported_tests",
+)
 
 
 class Cleaning:
@@ -25,15 +34,27 @@ class Cleaning:
         self._config = config
         self._reasons: list[str] = []
         self._passed: set[str] = set()
+        self._collected: set[str] = set()
         options = (name for name in _SELECTING if config.getoption(name, default=None))
         self._reasons += [f"of --{name}" for name in options]
         if any("::" in argument for argument in config.args):
             self._reasons.append("only some tests were named")
+        overridden = config.getoption("override_ini", default=None) or ()
+        names = (setting.partition("=")[0].strip() for setting in overridden)
+        self._reasons += [f"of -o {name}" for name in names if name in _COLLECTING]
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Note a module that could not be collected, or was skipped at import."""
         if report.outcome != "passed":
             self._reasons.append(f"{report.nodeid} was {report.outcome}")
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(
+        self, items: list[pytest.Item]
+    ) -> Generator[None, object, object]:
+        """Note the tests there are, before any plugin takes some of them away without a word."""
+        self._collected = {item.nodeid for item in items}
+        return (yield)
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
         """Note tests that were deselected."""
@@ -62,6 +83,10 @@ class Cleaning:
             self._reasons.append("the run failed or was interrupted")
         if len(self._passed) < session.testscollected:
             self._reasons.append("some tests were not reached")
+        # A controller of workers has no tests of its own.
+        left_out = self._collected - {item.nodeid for item in getattr(session, "items", ())}
+        if left_out:
+            self._reasons.append(f"{len(left_out)} tests were deselected")
         output = getattr(self._config, "workeroutput", None)
         if output is not None:
             # Reports of a worker's tests are seen by the controller.
