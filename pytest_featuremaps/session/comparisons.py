@@ -19,14 +19,11 @@ from pytest_featuremaps.session import reporting, reviewing
 from pytest_featuremaps.session.marks import SNAPSHOT, fixture_names
 
 if TYPE_CHECKING:
-    from pytest_featuremaps.snapshots.feature_snapshot import Claims, FeatureSnapshot, Run, Store
-    from pytest_featuremaps.snapshots.verdicts import Verdict
+    from pytest_featuremaps.snapshots.feature_snapshot import FeatureSnapshot, Run, Store
 
 _FILES: pytest.StashKey[dict[str, tuple[str, str]]] = pytest.StashKey()
 _ALIKE: pytest.StashKey[dict[str, set[str]]] = pytest.StashKey()
-_CLAIMED: pytest.StashKey[Claims] = pytest.StashKey()
-_FAILURES: pytest.StashKey[list[Verdict]] = pytest.StashKey()
-_AGREEMENTS: pytest.StashKey[list[str]] = pytest.StashKey()
+_BASELINE: pytest.StashKey[FeatureSnapshot] = pytest.StashKey()
 _STORE: pytest.StashKey[Callable[[pytest.Item], Store]] = pytest.StashKey()
 
 
@@ -77,29 +74,43 @@ def snapshot_of(request: pytest.FixtureRequest) -> FeatureSnapshot:
         rehearsal=rehearsal_of(request.config),
     )
     baseline = FeatureSnapshot(_store(request, run), claims, run)
-    request.node.stash[_CLAIMED] = claims
-    request.node.stash[_FAILURES] = baseline.failures
-    request.node.stash[_AGREEMENTS] = baseline.agreements
+    request.node.stash[_BASELINE] = baseline
     return baseline
 
 
 def begin_body(item: pytest.Item) -> None:
-    """Let every run of a test's body claim its baselines anew."""
-    if _CLAIMED in item.stash:
-        item.stash[_CLAIMED].begin_body()
+    """Let every run of a test's body compare anew."""
+    if _BASELINE in item.stash:
+        item.stash[_BASELINE].begin_body()
+
+
+def check_asserted(item: pytest.Item) -> None:
+    """Fail a test that has passed although a comparison of it differed."""
+    failures = item.stash[_BASELINE].failures if _BASELINE in item.stash else []
+    if failures:
+        from pytest_featuremaps.session.recap import facts
+
+        pytest.fail(
+            f"{facts(failures)['first']}\n"
+            "The test compared this, and passed all the same. Nothing asserts what it found:\n"
+            f"    assert feature_maps == {SNAPSHOT}\n"
+            "To expect a difference, ask pytest_featuremaps.compare(reference, candidate) for it.",
+            pytrace=False,
+        )
 
 
 def settle(item: pytest.Item, report: pytest.TestReport) -> None:
     """Tell what a test's comparisons came to, leave it to review, and forget it."""
-    if _FAILURES not in item.stash:
+    if _BASELINE not in item.stash:
         return
-    failures, agreements = item.stash[_FAILURES], item.stash[_AGREEMENTS]
+    baseline = item.stash[_BASELINE]
+    failures, agreements = baseline.failures, baseline.agreements
     if report.failed and failures:
         reporting.tell_failures(report, failures)
     if not item.config.getoption(REHEARSE_INTO):
         reviewing.leave(item, report, failures, agreements)
     agreements.clear()
-    if report.failed:
+    if not report.passed:
         failures.clear()
 
 

@@ -201,6 +201,14 @@ class FeatureSnapshot:
         self._options = options or usual
         self.failures: list[Verdict] = []
         self.agreements: list[str] = []
+        self._before_body: int | None = None
+
+    def begin_body(self) -> None:
+        """Let every run of the test's body start from what was compared before the first."""
+        self._claims.begin_body()
+        if self._before_body is None:
+            self._before_body = len(self.failures)
+        del self.failures[self._before_body :]
 
     def __call__(
         self,
