@@ -1,6 +1,7 @@
 """The end of a run with failed baselines: in a terminal, and in a job of GitHub Actions."""
 
 import re
+import shlex
 from html import unescape
 from pathlib import Path
 
@@ -12,7 +13,6 @@ from pytest_featuremaps.session.recap import (
     Failed,
     append,
     block,
-    command,
     count,
     facts,
     step_summary,
@@ -57,7 +57,7 @@ def test_a_missing_baseline_is_no_changed_map():
 
 def test_the_block_of_one_test():
     one = Failed("test_it.py::test_a[x y]", 1, "conv1 changed: ...")
-    assert list(block([one], last_failed=True)) == [
+    assert list(block([one], "pytest --snapshot-update 'test_it.py::test_a[x y]'")) == [
         "1 feature map changed in 1 test",
         "  test_it.py::test_a[x y]: conv1 changed: ...",
         "next, look at them; accept with: pytest --snapshot-update 'test_it.py::test_a[x y]'",
@@ -66,7 +66,7 @@ def test_the_block_of_one_test():
 
 def test_the_block_of_many_tests_is_short():
     tests = [Failed(f"test_it.py::test_{i}", i, "conv1 changed first") for i in range(14)]
-    told = list(block(tests, last_failed=True))
+    told = list(block(tests, "pytest --snapshot-update --last-failed"))
     assert len(told) == 13
     assert told[0] == (
         "91 feature maps changed in 13 tests; 1 test without a baseline that can be read"
@@ -83,9 +83,9 @@ def test_what_is_counted():
     )
 
 
-def test_without_a_cache_the_command_names_the_tests():
-    tests = [Failed("a.py::b", 1, ""), Failed("c.py::d", 1, "")]
-    assert command(tests, last_failed=False) == "pytest --snapshot-update a.py::b c.py::d"
+def test_without_baselines_there_is_nothing_to_accept():
+    one = Failed("test_it.py::test_a", 1, "conv1 changed")
+    assert list(block([one], ""))[1:] == ["  test_it.py::test_a: conv1 changed"]
 
 
 # --- GitHub -------------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ def test_ten_workflow_commands_are_all_that_is_shown(tmp_path):
 
 def test_a_step_summary_is_a_table_in_which_nothing_is_markup():
     one = Failed(HOSTILE, 2, HOSTILE)
-    summary = step_summary([one], last_failed=True)
+    summary = step_summary([one], "pytest --snapshot-update 'a|b'")
     row = summary.splitlines()[6]
     assert re.fullmatch(r"\| ([\w ,.&#;-]+) \| 2 \| \1 \|", row)
     assert unescape(row.split(" | ")[0]) == "| " + HOSTILE.replace("\r\n", "  ")
@@ -124,13 +124,20 @@ def test_a_step_summary_is_a_table_in_which_nothing_is_markup():
         "| test | feature maps changed | first divergent layer |",
         "| --- | ---: | --- |",
     ]
+    accept = "Accept with: <code>pytest &#45;&#45;snapshot-update &#39;a&#124;b&#39;</code>"
+    assert accept.replace("&#45;", "-") in summary.splitlines()
 
 
 def test_a_step_summary_stays_far_below_a_megabyte():
     tests = [Failed("é" * 5000, 2, "|" * 5000) for _ in range(5000)]
-    summary = step_summary(tests, last_failed=False)
+    summary = step_summary(tests, f"pytest --snapshot-update {'é' * 5000}")
     assert len(summary.encode()) < 500_000
-    assert "| ... and 4950 more | | |" in summary.splitlines()
+    assert summary.splitlines()[-4:] == [
+        "| ... and 4950 more | | |",
+        "",
+        "The log of this run ends with the command that accepts them.",
+        "",
+    ]
 
 
 def test_a_step_summary_that_cannot_be_written_is_told(tmp_path):
@@ -176,17 +183,67 @@ def run(pytester, write, monkeypatch):
     return pytester.runpytest
 
 
+def accept_of(result):
+    """The command that a run ends with, as a list of arguments."""
+    start = "next, look at them; accept with: pytest "
+    (line,) = [one for one in result.outlines if one.startswith(start)]
+    return shlex.split(line.removeprefix(start))
+
+
 def test_a_run_is_summed_up_and_its_command_accepts_all_of_it(run):
     result = run()
     result.assert_outcomes(failed=4)
-    accept = "pytest --snapshot-update --last-failed"
-    result.stdout.fnmatch_lines(
-        [*BLOCK, f"next, look at them; accept with: {accept}"], consecutive=True
-    )
-    run(*accept.split()[1:]).assert_outcomes(passed=3, failed=1)
+    tests = ["test_it.py::test_table[a]", "test_it.py::test_table[b]", "test_it.py::test_new"]
+    accept = ["--snapshot-update", *tests]
+    assert accept_of(result) == accept
+    quoted = "'test_it.py::test_table[[]a]' 'test_it.py::test_table[[]b]' test_it.py::test_new"
+    line = f"next, look at them; accept with: pytest --snapshot-update {quoted}"
+    result.stdout.fnmatch_lines([*BLOCK, line], consecutive=True)
+    run(*accept).assert_outcomes(passed=3)
     result = run()
     result.assert_outcomes(passed=3, failed=1)
     result.stdout.no_fnmatch_line("*feature baselines*")
+
+
+@pytest.mark.parametrize("arguments", [[], ["test_it.py"]], ids=["whole", "a file"])
+def test_what_failed_last_is_the_command_where_nothing_else_has_failed(run, arguments):
+    run("-k", "table", "--deselect=test_it.py::test_table[b]")
+    result = run(*arguments, "-k", "table", "--deselect=test_it.py::test_table[a]")
+    assert accept_of(result) == ["--snapshot-update", "test_it.py::test_table[b]"]
+    result = run(*arguments, "-k", "table or new")
+    accept = ["--snapshot-update", "--last-failed", *arguments]
+    assert accept_of(result) == accept
+    run(*accept).assert_outcomes(passed=3)
+
+
+def test_what_failed_in_an_earlier_run_is_not_accepted_as_well(run):
+    run("-k", "other").assert_outcomes(failed=1, deselected=3)
+    result = run("-k", "table")
+    tests = ["test_it.py::test_table[a]", "test_it.py::test_table[b]"]
+    assert accept_of(result) == ["--snapshot-update", *tests]
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
+def test_the_command_repeats_what_decides_what_it_does(run, pytester, monkeypatch, workers):
+    folder = pytester.mkdir("below")
+    (pytester.path / "other.ini").write_text("[pytest]\n")
+    pytester.path.joinpath("test_it.py").rename(folder / "test_it.py")
+    monkeypatch.chdir(folder)
+    options = [
+        *("-o", "console_output_style=classic", "-c", "../other.ini", f"--rootdir={folder.parent}"),
+        *("--snapshot-dirname=kept here", "--featuremaps-tolerance=half"),
+    ]
+    result = run(*options, *workers, "-k", "new")
+    told = [
+        *("--snapshot-update", "-o", "console_output_style=classic", f"--rootdir={folder.parent}"),
+        *("-c", "../other.ini", "--snapshot-dirname=kept here", "--featuremaps-tolerance=half"),
+        "test_it.py::test_new",
+    ]
+    assert accept_of(result) == told
+    own = f"record it with: {shlex.join(['pytest', *told])}"
+    assert own in [line.removeprefix("E").strip() for line in result.outlines]
+    run(*told).assert_outcomes(passed=1)
+    assert (folder / "kept here" / "test_it" / "test_new.jsonl").exists()
 
 
 def test_on_github_it_is_written_once_whatever_the_workers_and_reruns(run, pytester, monkeypatch):

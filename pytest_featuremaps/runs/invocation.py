@@ -27,13 +27,25 @@ _REPEATED: Final = (
 )
 
 
-def accept_command(config: pytest.Config, nodeid: str) -> str:
-    """Return the command that records the baselines of one test anew, from where this run began."""
-    words = ["pytest", "--snapshot-update", *_repeated(config), _from_here(config, nodeid)]
-    return shlex.join(words)
+def accept_command(config: pytest.Config, *tests: str) -> str:
+    """Return the command that records the baselines of tests anew, from where this run began."""
+    return _accept(config, *(_from_here(config, one) for one in tests))
+
+
+def accept_last_failed(config: pytest.Config) -> str:
+    """Return the command that does so for all tests that failed last."""
+    # Where nothing that failed is collected, pytest would run everything that is.
+    named = config.args_source is pytest.Config.ArgsSource.ARGS
+    return _accept(config, "--last-failed", *(config.args if named else ()))
+
+
+def _accept(config: pytest.Config, *words: str) -> str:
+    return shlex.join(["pytest", "--snapshot-update", *_repeated(config), *words])
 
 
 def _repeated(config: pytest.Config) -> Iterator[str]:
+    for setting in config.getoption("override_ini", default=None) or ():
+        yield from ("-o", setting)
     for name, flag, usual in _REPEATED:
         value = config.getoption(name, default=None)
         if value not in {None, usual}:

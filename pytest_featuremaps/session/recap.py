@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 _TOLD: Final = 10  # tests told one by one in a terminal, and annotations that GitHub shows
 _ROWS: Final = 50  # tests in a step summary, which may hold a megabyte
 _CELL: Final = 300  # characters of a cell in it
+_COMMAND: Final = 2000  # characters of a command in it, of which a part would be another command
 
 
 @dataclass(frozen=True)
@@ -65,20 +65,19 @@ def _changed(verdict: Verdict) -> list[str]:
     return differing or [one.key for one in verdict.comparison.entries]
 
 
-def block(tests: Sequence[Failed], *, last_failed: bool, accepts: bool = True) -> Iterator[str]:
+def block(tests: Sequence[Failed], accept: str) -> Iterator[str]:
     """Yield the lines for a terminal.
 
     Args:
         tests: those that failed, at least one.
-        last_failed: whether this pytest can run what failed last.
-        accepts: whether there are baselines that could take the changes.
+        accept: the command that accepts the changes; empty where no baseline could take them.
     """
     yield count(tests)
     yield from (f"  {one.test}: {one.first}" for one in tests[:_TOLD])
     if len(tests) > _TOLD:
         yield f"  ... and {len(tests) - _TOLD} more"
-    if accepts:
-        yield f"next, look at them; accept with: {command(tests, last_failed=last_failed)}"
+    if accept:
+        yield f"next, look at them; accept with: {accept}"
 
 
 def count(tests: Sequence[Failed]) -> str:
@@ -90,13 +89,6 @@ def count(tests: Sequence[Failed]) -> str:
     if bare:
         told.append(f"{counted(bare, 'test')} without a baseline that can be read")
     return "; ".join(told)
-
-
-def command(tests: Sequence[Failed], *, last_failed: bool) -> str:
-    """Return what accepts the changes of these tests, and runs nothing else."""
-    if len(tests) > 1 and last_failed:
-        return "pytest --snapshot-update --last-failed"
-    return f"pytest --snapshot-update {shlex.join(one.test for one in tests)}"
 
 
 # --- GitHub Actions -----------------------------------------------------------------------------
@@ -134,9 +126,8 @@ def _property(text: str) -> str:
     return _message(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def step_summary(tests: Sequence[Failed], *, last_failed: bool, accepts: bool = True) -> str:
+def step_summary(tests: Sequence[Failed], accept: str) -> str:
     """Return the same as a table in Markdown."""
-    accept = f"Accept with: <code>{_cell(command(tests[:_ROWS], last_failed=last_failed))}</code>"
     rows = [f"| {_cell(one.test)} | {one.changed} | {_cell(one.first)} |" for one in tests[:_ROWS]]
     if len(tests) > _ROWS:
         rows.append(f"| ... and {len(tests) - _ROWS} more | | |")
@@ -150,22 +141,31 @@ def step_summary(tests: Sequence[Failed], *, last_failed: bool, accepts: bool = 
             "| --- | ---: | --- |",
             *rows,
             "",
-            *([accept, ""] if accepts else []),
+            *([_accepting(accept), ""] if accept else []),
             "",
         ]
     )
 
 
+def _accepting(command: str) -> str:
+    if len(command) > _COMMAND:
+        return "The log of this run ends with the command that accepts them."
+    return f"Accept with: <code>{_escaped(command)}</code>"
+
+
 def _cell(text: str) -> str:
+    return _escaped(text if len(text) <= _CELL else f"{text[: _CELL - 1]}…")
+
+
+def _escaped(text: str) -> str:
     """Write a text so that Markdown and HTML see nothing in it but text."""
-    cut = text if len(text) <= _CELL else f"{text[: _CELL - 1]}…"
     return "".join(
         char
         if char.isalnum() or char in " ,.-"
         else f"&#{ord(char)};"
         if char.isprintable()
         else " "
-        for char in cut
+        for char in text
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from pytest_featuremaps.runs.invocation import AGAINST
+from pytest_featuremaps.runs.invocation import AGAINST, accept_command, accept_last_failed
 from pytest_featuremaps.session import recap
 
 if TYPE_CHECKING:
@@ -27,10 +27,9 @@ def tell(reporter: pytest.TerminalReporter, reports: Sequence[pytest.TestReport]
     tests = list({one.nodeid: _failed(one) for one in reports if hasattr(one, _FACTS)}.values())
     if not tests:
         return
-    last_failed = reporter.config.pluginmanager.hasplugin("lfplugin")
-    accepts = reporter.config.getoption(AGAINST) is None
+    accept = _accept(reporter.config, [one.test for one in tests])
     reporter.section("feature baselines", sep="-")
-    for line in recap.block(tests, last_failed=last_failed, accepts=accepts):
+    for line in recap.block(tests, accept):
         reporter.write_line(line)
     if not recap.on_github(os.environ):
         return
@@ -39,9 +38,19 @@ def tell(reporter: pytest.TerminalReporter, reports: Sequence[pytest.TestReport]
         reporter.write_line(line)
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:
-        text = recap.step_summary(tests, last_failed=last_failed, accepts=accepts)
-        trouble = recap.append(summary, text)
+        trouble = recap.append(summary, recap.step_summary(tests, accept))
         reporter.write_line(trouble)
+
+
+def _accept(config: pytest.Config, tests: Sequence[str]) -> str:
+    """Return the command that accepts the changes of these tests, and runs nothing else."""
+    if config.getoption(AGAINST) is not None:
+        return ""
+    plugin = config.pluginmanager.get_plugin("lfplugin")
+    last = {str(one) for one in getattr(plugin, "lastfailed", ())}
+    if len(tests) > 1 and last == set(tests) and not config.option.pyargs:
+        return accept_last_failed(config)
+    return accept_command(config, *tests)
 
 
 def _failed(report: pytest.TestReport) -> recap.Failed:
