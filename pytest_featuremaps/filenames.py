@@ -30,6 +30,14 @@ def encode(text: str, *, limit: int) -> str:
     return f"{_cut(name, limit)}~{digest.hexdigest()}"
 
 
+def name_of_test(test: str) -> str:
+    """Return what syrupy calls a test of this id; the names of its baselines begin with that."""
+    names = test.split("::")[1:]
+    # Parameters may hold what separates names; syrupy then takes their beginning for a class.
+    own = next((place for place, name in enumerate(names) if "[" in name), len(names) - 1)
+    return ".".join([*names[:-1], "::".join(names[max(own, 0) :])])
+
+
 def may_begin_with(name: str, text: str, *, limit: int) -> bool:
     """Tell whether a file name may be that of a text, or of the text and a `[suffix]`."""
     start = _encoded(text)

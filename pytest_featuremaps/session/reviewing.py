@@ -142,11 +142,13 @@ def _unused(config: pytest.Config) -> list[str]:
 
 def _unfinished(config: pytest.Config) -> set[tuple[str, str]]:
     """Return the module and the name of each test that did not come to its end."""
+    from pytest_featuremaps.filenames import name_of_test
+
     reporter: pytest.TerminalReporter | None = config.pluginmanager.get_plugin("terminalreporter")
     reports = [
         one
         for kind in ("failed", "error", "skipped", "xfailed", "rerun")
         for one in (reporter.stats.get(kind, []) if reporter else [])
     ]
-    ids = (one.nodeid.split("::") for one in reports if isinstance(one, pytest.TestReport))
-    return {(Path(file).stem, ".".join(names)) for file, *names in ids}
+    ids = (one.nodeid for one in reports if isinstance(one, pytest.TestReport))
+    return {(Path(one.partition("::")[0]).stem, name_of_test(one)) for one in ids}
