@@ -281,6 +281,24 @@ def test_two_comparisons_of_one_name_are_an_error(project):
 
 
 @pytest.mark.parametrize("arguments", [[], ["-n", "2"]])
+def test_a_name_and_a_parameter_that_looks_like_it_have_two_files(project, pytester, arguments):
+    project.change(
+        body="""
+        @pytest.mark.parametrize("id", ["a", "a][b", "c::d"])
+        @pytest.mark.capture("relu")
+        def test_ids(model, photo, feature_maps, feature_snapshot, id):
+            model(photo)
+            assert feature_maps == feature_snapshot(name="b" if id == "a" else None)
+        """
+    )
+    project.run("--snapshot-update", *arguments).assert_outcomes(passed=3)
+    names = ["test_ids[a]%5Bb].jsonl", "test_ids[a][b].jsonl"]
+    colons = "test_ids[c.test_ids[c%3A%3Ad].jsonl"
+    assert {path.name for path in project.table.parent.iterdir()} == {*names, colons}
+    project.run(*arguments).assert_outcomes(passed=3)
+
+
+@pytest.mark.parametrize("arguments", [[], ["-n", "2"]])
 def test_tests_that_differ_in_case_only_are_an_error(project, arguments):
     project.change(
         body="""
