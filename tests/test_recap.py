@@ -9,6 +9,7 @@ import pytest
 
 from pytest_featuremaps.baseline.comparing import compare
 from pytest_featuremaps.baseline.tables import Line, Table
+from pytest_featuremaps.review import folder
 from pytest_featuremaps.session.recap import (
     Failed,
     append,
@@ -16,6 +17,7 @@ from pytest_featuremaps.session.recap import (
     count,
     facts,
     step_summary,
+    summed_up,
     workflow_commands,
 )
 from pytest_featuremaps.snapshots.verdicts import Verdict
@@ -39,17 +41,39 @@ def verdict(name, before, after, *headline):
 def test_a_map_in_a_table_and_a_picture_changed_once_and_the_table_says_what_was_first():
     picture = verdict("t[b].png", {"b": 0.1}, {"b": 0.2}, "b changed")
     whole = verdict("t.jsonl", {"a": 0.1, "b": 0.1}, {"a": 0.2, "b": 0.2}, "a changed first")
-    assert facts([picture, whole]) == {"changed": 2, "first": "a changed first"}
+    assert facts([picture, whole]) == {
+        "changed": ["b", "a"],
+        "first": "a changed first",
+        "width": 2,
+    }
 
 
 def test_a_picture_alone_is_one_changed_map():
     seen = verdict("t[b].png", {"b": 0.1}, {"b": 0.1}, "picture: 1 of 8 channels differs")
-    assert facts([seen]) == {"changed": 1, "first": "t[b].png: picture: 1 of 8 channels differs"}
+    assert facts([seen]) == {
+        "changed": ["b"],
+        "first": "t[b].png: picture: 1 of 8 channels differs",
+        "width": 1,
+    }
 
 
 def test_a_missing_baseline_is_no_changed_map():
     missing = Verdict("t.jsonl", ["t.jsonl: there is no baseline yet", "record it with: ..."], [])
-    assert facts([missing]) == {"changed": 0, "first": "t.jsonl: there is no baseline yet"}
+    assert facts([missing]) == {
+        "changed": [],
+        "first": "t.jsonl: there is no baseline yet",
+        "width": 0,
+    }
+
+
+def test_the_reports_of_one_test_are_summed_up():
+    told = [
+        {"changed": ["b"], "first": "b changed", "width": 1},
+        {"changed": ["a", "b"], "first": "a changed first", "width": 3},
+        {"changed": [], "first": "t.jsonl: there is no baseline yet", "width": 0},
+    ]
+    whole = Failed("t.py::test_a", 2, "a changed first", file="t.py", line=3)
+    assert summed_up("t.py::test_a", told, file="t.py", line=3) == whole
 
 
 # --- the block ----------------------------------------------------------------------------------
@@ -283,3 +307,51 @@ def flaky(request, model):
     assert result.parseoutcomes()["rerun"] == 2
     assert result.parseoutcomes()["passed"] == 2
     result.stdout.no_fnmatch_line("*feature baselines*")
+
+
+SUBTESTS = """
+@pytest.mark.capture("small_model.*", "relu")
+def test_layers(model, photo, feature_maps, feature_snapshot, subtests):
+    model.small_model.conv2.weight.data *= {gain}
+    model(photo)
+    for key in ["small_model.conv2", "small_model.conv1", "relu"]:
+        with subtests.test(key=key):
+            {body}
+"""
+ASSERTED = "assert feature_maps.only(key) == feature_snapshot(name=key)"
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
+def test_subtests_are_told_as_one_test_and_all_of_them_is_left(pytester, write, workers):
+    pytest.importorskip("_pytest.subtests")
+    write(SUBTESTS.format(gain=1, body=ASSERTED))
+    pytester.runpytest("--snapshot-update").assert_outcomes(passed=1)
+    write(SUBTESTS.format(gain=1.5, body=ASSERTED))
+    result = pytester.runpytest(*workers)
+    result.stdout.fnmatch_lines(
+        [
+            "2 feature maps changed in 1 test",
+            "  test_it.py::test_layers: small_model.conv2 changed: relative L2 change *",
+            "next, look at them; accept with: pytest --snapshot-update test_it.py::test_layers",
+        ]
+    )
+    left = folder.read(pytester.path / ".featuremaps")
+    assert [one.record.name for one in left] == ["relu", "small_model.conv2"]
+    write(SUBTESTS.format(gain=1, body=ASSERTED))
+    pytester.runpytest(*workers).assert_outcomes(passed=1)
+    assert not (pytester.path / ".featuremaps").exists()
+
+
+def test_a_forgotten_assert_in_a_subtest_and_a_subtest_that_is_given_up(pytester, write):
+    pytest.importorskip("_pytest.subtests")
+    forgotten = ASSERTED.removeprefix("assert ")
+    write(SUBTESTS.format(gain=1, body=forgotten))
+    pytester.runpytest("--snapshot-update").assert_outcomes(passed=1)
+    write(SUBTESTS.format(gain=1.5, body=forgotten))
+    result = pytester.runpytest()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["FAILED test_it.py::test_layers - Failed: small_model.conv2 *"])
+    write(SUBTESTS.format(gain=1.5, body=f"if not {forgotten}: pytest.xfail('some day')"))
+    result = pytester.runpytest()
+    assert "passed" in result.parseoutcomes()
+    assert result.ret == pytest.ExitCode.OK

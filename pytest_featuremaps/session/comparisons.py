@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _FILES: pytest.StashKey[dict[str, tuple[str, str]]] = pytest.StashKey()
 _ALIKE: pytest.StashKey[dict[str, set[str]]] = pytest.StashKey()
 _BASELINE: pytest.StashKey[FeatureSnapshot] = pytest.StashKey()
+_PASSED: pytest.StashKey[list[bool]] = pytest.StashKey()
 _STORE: pytest.StashKey[Callable[[pytest.Item], Store]] = pytest.StashKey()
 
 
@@ -75,6 +76,7 @@ def snapshot_of(request: pytest.FixtureRequest) -> FeatureSnapshot:
     )
     baseline = FeatureSnapshot(_store(request, run), claims, run)
     request.node.stash[_BASELINE] = baseline
+    request.node.stash[_PASSED] = []
     return baseline
 
 
@@ -105,10 +107,16 @@ def settle(item: pytest.Item, report: pytest.TestReport) -> None:
         return
     baseline = item.stash[_BASELINE]
     failures, agreements = baseline.failures, baseline.agreements
+    # A body has one report, and another one for each subtest in it.
+    passed = item.stash[_PASSED]
+    if report.when == "call":
+        passed.append(report.passed or hasattr(report, "wasxfail"))
     if report.failed and failures:
         reporting.tell_failures(report, failures)
     if not item.config.getoption(REHEARSE_INTO):
         reviewing.leave(item, report, failures, agreements)
+        if report.when == "teardown" and passed and all(passed):
+            reviewing.forget(item)
     agreements.clear()
     if not report.passed:
         failures.clear()

@@ -39,17 +39,24 @@ class Failed:
 
 
 def facts(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """Return what of one test's failed comparisons is told at the end, as plain JSON.
+    """Return what of one report's failed comparisons is told at the end, as plain JSON.
 
     A table and a picture of one map are one changed map. The comparison of the most maps
     knows best which was the first.
     """
-    changed = {key for verdict in verdicts for key in _changed(verdict)}
+    changed = {key: None for verdict in verdicts for key in _changed(verdict)}
     widest = max(verdicts, key=_width)
     first = widest.headline[0]
     if widest.comparison:  # numbers agree, a picture does not, and its line names no layer
         first = f"{widest.title}: {first}"
-    return {"changed": len(changed), "first": first}
+    return {"changed": list(changed), "first": first, "width": _width(widest)}
+
+
+def summed_up(test: str, told: Sequence[Mapping[str, Any]], *, file: str, line: int) -> Failed:
+    """Sum up what the reports of one test told: that of its body, and those of its subtests."""
+    changed = {key for one in told for key in one["changed"]}
+    first = max(told, key=lambda one: int(one["width"]))["first"]
+    return Failed(test, len(changed), first, file=file, line=line)
 
 
 def _width(verdict: Verdict) -> int:

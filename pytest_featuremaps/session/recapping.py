@@ -24,7 +24,11 @@ def attach(report: pytest.TestReport, verdicts: Sequence[Verdict]) -> None:
 
 def tell(reporter: pytest.TerminalReporter, reports: Sequence[pytest.TestReport]) -> None:
     """Write the summary of the failed baselines among these reports, if there are any."""
-    tests = list({one.nodeid: _failed(one) for one in reports if hasattr(one, _FACTS)}.values())
+    told: dict[str, list[pytest.TestReport]] = {}
+    for one in reports:
+        if hasattr(one, _FACTS):
+            told.setdefault(one.nodeid, []).append(one)
+    tests = [_failed(one) for one in told.values()]
     if not tests:
         return
     accept = _accept(reporter.config, [one.test for one in tests])
@@ -53,7 +57,7 @@ def _accept(config: pytest.Config, tests: Sequence[str]) -> str:
     return accept_command(config, *tests)
 
 
-def _failed(report: pytest.TestReport) -> recap.Failed:
-    file, line, _ = report.location
-    facts = getattr(report, _FACTS)
-    return recap.Failed(report.nodeid, **facts, file=file, line=(line or 0) + 1)
+def _failed(reports: Sequence[pytest.TestReport]) -> recap.Failed:
+    file, line, _ = reports[0].location
+    facts = [getattr(one, _FACTS) for one in reports]
+    return recap.summed_up(reports[0].nodeid, facts, file=file, line=(line or 0) + 1)

@@ -58,16 +58,22 @@ def leave(
 ) -> None:
     """Keep what a test's failed comparisons leave until it is decided, and say where it is.
 
-    What earlier runs left goes as soon as the comparison, or the whole test, passes.
+    What earlier runs left of a comparison goes as soon as it passes.
     """
     from pytest_featuremaps.snapshots import results
 
     place = output_of(item.config), item.config.rootpath, item.nodeid
-    passed = report.when == "call" and (report.passed or hasattr(report, "wasxfail"))
-    results.settle(*place, agreements, passed=passed)
+    results.settle(*place, agreements)
     if report.failed and failures:
         left = results.keep(*place, failures)
         report.sections.append(("feature maps to review", "\n".join(left)))
+
+
+def forget(item: pytest.Item) -> None:
+    """Take away what earlier runs left of a test that has passed as a whole."""
+    from pytest_featuremaps.review import folder
+
+    folder.forget_test(output_of(item.config), item.nodeid)
 
 
 def sweep(config: pytest.Config, files: set[str], tests: set[str]) -> None:

@@ -44,7 +44,7 @@ def keep(output: Path, root: Path, test: str, verdicts: Sequence[Verdict]) -> li
     return [*lines, "decide with: pytest-featuremaps review"]
 
 
-def settle(output: Path, root: Path, test: str, agreements: Iterable[str], *, passed: bool) -> None:
+def settle(output: Path, root: Path, test: str, agreements: Iterable[str]) -> None:
     """Take away what earlier runs left of comparisons that are no longer to be decided.
 
     Args:
@@ -52,10 +52,7 @@ def settle(output: Path, root: Path, test: str, agreements: Iterable[str], *, pa
         root: the root directory, which paths of baselines are relative to.
         test: the test's id.
         agreements: the baselines that the test agreed with.
-        passed: whether the whole test did not fail, so that nothing is to be decided.
     """
-    if passed:
-        folder.forget_test(output, test)
     for location in agreements:
         folder.forget_comparison(output, test, _relative(root, location))
 
