@@ -31,6 +31,7 @@ from pytest_featuremaps.session.marks import (
     SNAPSHOT,
     Capturing,
     fixture_names,
+    may_compare,
     model_of,
     order_fixtures,
     unrequested,
@@ -168,7 +169,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         order_fixtures(item)
     if not config.getoption(REHEARSE_INTO):
         files = {item.nodeid.partition("::")[0] for item in items}
-        tests = {item.nodeid for item in items if SNAPSHOT in fixture_names(item)}
+        tests = {item.nodeid for item in items if may_compare(item)}
         reviewing.sweep(config, files, tests)
     comparisons.note_tests(config, items)
     if config.getoption(REHEARSE_INTO):

@@ -141,6 +141,15 @@ def test_a_comparison_that_agrees_again_goes_while_its_test_still_fails(project)
     assert sorted(project.results()) == [PICTURE]
 
 
+def test_what_is_left_of_a_test_that_asks_for_its_baseline_late_stays(project):
+    late = BODY.replace("feature_maps, feature_snapshot):\n", "feature_maps, request):\n", 1)
+    asked = "    feature_snapshot = request.getfixturevalue('feature_snapshot')\n    results"
+    project.change(body=late.replace("    results", asked, 1))
+    project.run().assert_outcomes(failed=1, passed=1)
+    project.run("-k", "other").assert_outcomes(passed=1, deselected=1)
+    assert len(project.results()) == 2
+
+
 def test_what_is_left_of_tests_that_are_gone_goes(project, pytester):
     project.run()
     project.change(body=BODY.replace("def test_maps", "def test_renamed"))

@@ -129,7 +129,7 @@ def sweep(output: Path, root: Path, files: Collection[str], tests: Collection[st
         output: the folder for what runs leave.
         root: the root directory, which test ids are relative to.
         files: the test files that were collected whole.
-        tests: the ids of the tests with a baseline in them.
+        tests: the ids of the tests in them that may have a baseline.
     """
     clear(output)
     try:

@@ -64,6 +64,8 @@ def snapshot_of(request: pytest.FixtureRequest) -> FeatureSnapshot:
     from pytest_featuremaps.snapshots.feature_snapshot import Claims, FeatureSnapshot, Run
 
     _check_case(request.node)
+    rehearsal = rehearsal_of(request.config)
+    _check_argument(request.node, noise=rehearsal is not None)
     files = request.config.stash.setdefault(_FILES, {})
     claims = Claims(files, request.node.nodeid)
     tolerance, source = run_tolerance(request.config)
@@ -72,7 +74,7 @@ def snapshot_of(request: pytest.FixtureRequest) -> FeatureSnapshot:
         updates=request.config.getoption("update_snapshots", default=False),
         tolerance=tolerance,
         source=source,
-        rehearsal=rehearsal_of(request.config),
+        rehearsal=rehearsal,
     )
     baseline = FeatureSnapshot(_store(request, run), claims, run)
     request.node.stash[_BASELINE] = baseline
@@ -130,6 +132,19 @@ def _check_case(item: pytest.Item) -> None:
         pytest.fail(
             f"{item.nodeid} and {others[0]} differ in case only, so on some disks their baselines "
             "would be the same file.\nGive one of the tests, or of its parameters, another name.",
+            pytrace=False,
+        )
+
+
+def _check_argument(item: pytest.Item, *, noise: bool) -> None:
+    """Refuse a test that is not known to compare where only those that are run twice."""
+    against = item.config.getoption(AGAINST) is not None
+    if (noise or against) and SNAPSHOT not in fixture_names(item):
+        pytest.fail(
+            f"{item.nodeid} asks for {SNAPSHOT} only while it runs, and "
+            f"{'--featuremaps-against' if against else '--featuremaps-noise'} has to know before "
+            "which tests compare.\n"
+            f"Make {SNAPSHOT} an argument of the test, or of a fixture that it uses.",
             pytrace=False,
         )
 

@@ -86,6 +86,11 @@ def fixture_names(item: pytest.Item) -> list[str]:
     return names
 
 
+def may_compare(item: pytest.Item) -> bool:
+    """Tell whether a test has a baseline, or can ask for one while it runs."""
+    return not {SNAPSHOT, "request"}.isdisjoint(fixture_names(item))
+
+
 def order_fixtures(item: pytest.Item) -> None:
     """Move `shapes_only` to the front, and `feature_maps` to right after the last model.
 

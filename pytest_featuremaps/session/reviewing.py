@@ -82,7 +82,7 @@ def sweep(config: pytest.Config, files: set[str], tests: set[str]) -> None:
     Args:
         config: that of the run.
         files: the test files that were collected.
-        tests: the ids of the tests with a baseline in them.
+        tests: the ids of the tests in them that may have a baseline.
     """
     output = output_of(config)
     in_part = config.option.collectonly or any("::" in argument for argument in config.args)
