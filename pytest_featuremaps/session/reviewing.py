@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _OUTPUT: Final = "featuremaps_output"
 _REPORT: Final = "featuremaps_report"
+_TROUBLE: pytest.StashKey[str] = pytest.StashKey()
 
 
 def add_options(group: pytest.OptionGroup) -> None:
@@ -36,11 +37,16 @@ def add_options(group: pytest.OptionGroup) -> None:
 
 
 def check_options(config: pytest.Config) -> None:
-    """See that results do not go where they would pass for baselines.
+    """See that results do not go where they would pass for baselines, and the page into a file.
 
     Raises:
-        pytest.UsageError: they would.
+        pytest.UsageError: they would, or it cannot.
     """
+    page = _page(config)
+    if page is not None and page.is_dir():
+        raise pytest.UsageError(
+            f"--featuremaps-report={config.getoption(_REPORT)} is a folder: name the file to write"
+        )
     snapshots = config.getoption("snapshot_dirname", default="__snapshots__")
     asked = config.getoption(_OUTPUT)
     if asked and snapshots in output_of(config).parts:
@@ -98,16 +104,22 @@ def write_page(config: pytest.Config) -> None:
     if path is not None and not hasattr(config, "workerinput"):
         from pytest_featuremaps import writing
         from pytest_featuremaps.review import folder, page
+        from pytest_featuremaps.review.records import BadRecord
 
-        path.parent.mkdir(parents=True, exist_ok=True)
-        writing.replace(path, page.render(folder.read(output_of(config)), _unused(config)))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            writing.replace(path, page.render(folder.read(output_of(config)), _unused(config)))
+        except (OSError, BadRecord) as error:
+            # The run itself must be reported, whatever becomes of its page.
+            config.stash[_TROUBLE] = f"the page could not be written: {error}"
 
 
 def tell_page(reporter: pytest.TerminalReporter) -> None:
-    """Say where the page is."""
+    """Say where the page is, or why there is none."""
     path = _page(reporter.config)
     if path is not None:
-        reporter.write_line(f"feature maps to review: {path}")
+        written = f"feature maps to review: {path}"
+        reporter.write_line(reporter.config.stash.get(_TROUBLE, written))
 
 
 def output_of(config: pytest.Config) -> Path:
