@@ -168,6 +168,16 @@ def test_what_is_left_of_a_file_that_is_gone_goes(project, pytester):
     assert not project.output.exists()
 
 
+def test_two_projects_may_share_a_folder(project, pytester):
+    project.run("--featuremaps-output=shared").assert_outcomes(failed=1, passed=1)
+    other = pytester.mkdir("other")
+    (other / "pytest.ini").write_text("[pytest]\n")
+    (other / "test_that.py").write_text("def test_it(): pass\n")
+    result = project.run("--rootdir=other", "--featuremaps-output=shared", "other")
+    result.assert_outcomes(passed=1)
+    assert len(folder.read(pytester.path / "shared")) == 2
+
+
 def test_an_expected_failure_leaves_nothing(project):
     project.change(
         body=BODY.replace("@pytest.mark.capture", "@pytest.mark.xfail\n@pytest.mark.capture", 1)

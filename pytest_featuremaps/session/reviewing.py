@@ -95,7 +95,8 @@ def sweep(config: pytest.Config, files: set[str], tests: set[str]) -> None:
     if output.is_dir() and not in_part:
         from pytest_featuremaps.review import folder
 
-        folder.sweep(output, config.rootpath, files, tests)
+        root = None if config.getoption(_OUTPUT) else config.rootpath
+        folder.sweep(output, root, files, tests)
 
 
 def write_page(config: pytest.Config) -> None:
