@@ -1,12 +1,16 @@
 """What a failed comparison leaves, and when it goes away."""
 
 import json
+import os
 import threading
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from pytest_featuremaps.review import folder, records
 from pytest_featuremaps.review.records import File, Map, Record
+from pytest_featuremaps.runs.invocation import review_command
 
 BODY = """
 @pytest.mark.capture("**")
@@ -208,9 +212,28 @@ def test_a_missing_and_a_broken_baseline_leave_what_would_be_written(project, py
 
 
 def test_another_folder(project, pytester):
-    project.run("--featuremaps-output", "left/here")
+    result = project.run("--featuremaps-output", "left/here")
+    result.stdout.fnmatch_lines(["decide with: pytest-featuremaps review --from left/here"])
     assert len(folder.read(pytester.path / "left" / "here")) == 2
     assert not project.output.exists()
+
+
+@pytest.mark.parametrize(
+    ("here", "output", "command"),
+    [
+        (".", None, ""),
+        (".", "a b", " --from 'a b'"),
+        ("below", None, ""),
+        ("below", "out", " --from out --root .."),
+        ("..", None, " --root project"),
+        ("..", "out", " --from out --root project"),
+    ],
+)
+def test_the_command_that_decides(tmp_path, here, output, command):
+    root = tmp_path / "project"
+    started = Path(os.path.normpath(root / here))
+    config = SimpleNamespace(invocation_params=SimpleNamespace(dir=started), rootpath=root)
+    assert review_command(config, output) == f"pytest-featuremaps review{command}"
 
 
 def test_never_among_the_baselines(project):
@@ -229,6 +252,7 @@ def test_a_folder_that_cannot_be_written_hides_no_failure(project):
     result = project.run()
     result.assert_outcomes(failed=1, passed=1)
     result.stdout.fnmatch_lines(["nothing was left of test_maps.jsonl: *"])
+    result.stdout.no_fnmatch_line("decide with: *")
     result.stdout.fnmatch_lines(["*feature baseline test_maps.jsonl*"])
 
 

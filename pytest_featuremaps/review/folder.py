@@ -122,9 +122,7 @@ def forget_comparison(output: Path, test: str, baseline: str) -> None:
         forget(folder)
 
 
-def sweep(
-    output: Path, root: Path | None, files: Collection[str], tests: Collection[str]
-) -> None:
+def sweep(output: Path, root: Path | None, files: Collection[str], tests: Collection[str]) -> None:
     """Take the results of tests away that exist no more.
 
     Args:

@@ -39,6 +39,20 @@ def accept_last_failed(config: pytest.Config) -> str:
     return _accept(config, "--last-failed", *(config.args if named else ()))
 
 
+def review_command(config: pytest.Config, output: str | None) -> str:
+    """Return the command that reviews what this run leaves, from where it began.
+
+    Args:
+        config: the run's.
+        output: the folder that was asked for; None for that of the root directory.
+    """
+    here, root = config.invocation_params.dir, config.rootpath
+    words = ["pytest-featuremaps", "review", *(["--from", output] if output else [])]
+    if here != root and (output or not here.is_relative_to(root)):
+        words += ["--root", os.path.relpath(root, here)]
+    return shlex.join(words)
+
+
 def _accept(config: pytest.Config, *words: str) -> str:
     return shlex.join(["pytest", "--snapshot-update", *_repeated(config), *words])
 

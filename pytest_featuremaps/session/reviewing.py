@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from pytest_featuremaps.runs.invocation import AGAINST
+from pytest_featuremaps.runs.invocation import AGAINST, review_command
 
 if TYPE_CHECKING:
     from pytest_featuremaps.snapshots.verdicts import Verdict
@@ -71,7 +71,8 @@ def leave(
     place = output_of(item.config), item.config.rootpath, item.nodeid
     results.settle(*place, agreements)
     if report.failed and failures:
-        left = results.keep(*place, failures)
+        command = review_command(item.config, item.config.getoption(_OUTPUT))
+        left = results.keep(*place, failures, review=command)
         report.sections.append(("feature maps to review", "\n".join(left)))
 
 

@@ -19,7 +19,9 @@ from pytest_featuremaps.story import story
 from pytest_featuremaps.story.phrases import say
 
 
-def keep(output: Path, root: Path, test: str, verdicts: Sequence[Verdict]) -> list[str]:
+def keep(
+    output: Path, root: Path, test: str, verdicts: Sequence[Verdict], *, review: str
+) -> list[str]:
     """Write what failed comparisons leave, and return lines that say where it is.
 
     Args:
@@ -27,8 +29,9 @@ def keep(output: Path, root: Path, test: str, verdicts: Sequence[Verdict]) -> li
         root: the root directory, which paths of baselines are relative to.
         test: the test's id.
         verdicts: why each comparison failed.
+        review: the command that decides on it.
     """
-    lines = []
+    lines, left = [], False
     for verdict in verdicts:
         record, files = _result(verdict, test, _relative(root, verdict.location))
         try:
@@ -39,9 +42,8 @@ def keep(output: Path, root: Path, test: str, verdicts: Sequence[Verdict]) -> li
         else:
             shown = record.difference or record.update
             lines.append(_relative(root, str(place / shown.file)))
-    if any(verdict.revision for verdict in verdicts):
-        return lines  # there is no baseline to accept them into
-    return [*lines, "decide with: pytest-featuremaps review"]
+            left = left or not verdict.revision  # there is no baseline to accept it into
+    return [*lines, f"decide with: {review}"] if left else lines
 
 
 def settle(output: Path, root: Path, test: str, agreements: Iterable[str]) -> None:
