@@ -406,6 +406,62 @@ def test_anything_else_is_a_type_error_with_the_right_spelling(project):
     assert not project.table.parent.exists()
 
 
+OPTIONS = {
+    "sample='a'": "sample= is the number of one sample of the batch, from 0, not 'a'.",
+    "sample=True": "sample= is the number of one sample of the batch, from 0, not True.",
+    "channels=3": "channels= lists the numbers of channels, from 0, as [0, 5]; not 3.",
+    "channels=[]": "channels= lists the numbers of channels, from 0, as [0, 5]; not [].",
+    "channels='12'": "channels= lists the numbers of channels, from 0, as [0, 5]; not '12'.",
+    "channels=[.5]": "channels= lists the numbers of channels, from 0, as [0, 5]; not [0.5].",
+    "channels=[99]": "channels= is for a picture; a table compares whole feature maps.\n"
+    'Take it away, or compare one map: feature_maps["relu"] == feature_snapshot(channels=...)',
+}
+
+
+def test_options_that_mean_nothing_are_told(project):
+    project.change(
+        body=f"""
+        OPTIONS = {OPTIONS!r}
+
+        @pytest.mark.parametrize("option", OPTIONS)
+        @pytest.mark.capture("relu")
+        def test_options(model, photo, feature_maps, feature_snapshot, option):
+            from pytest_featuremaps.errors import BaselineError
+
+            model(photo)
+            with pytest.raises(BaselineError) as caught:
+                assert feature_maps == eval(f"feature_snapshot({{option}})")
+            assert str(caught.value) == OPTIONS[option]
+        """
+    )
+    project.run("--snapshot-update").assert_outcomes(passed=len(OPTIONS))
+    assert not project.table.parent.exists()
+
+
+def test_unequal_is_refused_and_records_nothing(project):
+    project.change(
+        body="""
+        @pytest.mark.capture("relu")
+        def test_unequal(model, photo, feature_maps, feature_snapshot):
+            model(photo)
+            assert not (feature_maps != feature_snapshot)
+        """
+    )
+    for arguments in ([], ["--snapshot-update"]):
+        result = project.run(*arguments)
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(
+            [
+                "E * TypeError: feature_snapshot is compared with ==, and an update records what "
+                "is compared.",
+                "E * Write `assert feature_maps == feature_snapshot`. To expect a difference, ask "
+                "pytest_featuremaps.compare(reference, candidate) for it.",
+            ],
+            consecutive=True,
+        )
+    assert not project.table.parent.exists()
+
+
 def test_errors_of_a_comparison_are_raised(project):
     project.change(
         body="""

@@ -21,6 +21,7 @@ from pytest_featuremaps.maps import measuring
 from pytest_featuremaps.maps.feature_map import FeatureMap
 from pytest_featuremaps.maps.feature_maps import FeatureMaps
 from pytest_featuremaps.runs import rerun
+from pytest_featuremaps.snapshots.asked import channels_of, sample_of
 from pytest_featuremaps.snapshots.extensions import (
     Extension,
     Options,
@@ -240,7 +241,9 @@ class FeatureSnapshot:
             if tolerance is None
             else (tolerance, "this comparison")
         )
-        options = Options(name, asked_for(asked), source, sample, channels, rename)
+        options = Options(
+            name, asked_for(asked), source, sample_of(sample), channels_of(channels), rename
+        )
         one = FeatureSnapshot(self._store, self._claims, self._run, options)
         one.failures, one.agreements = self.failures, self.agreements
         return one
@@ -251,6 +254,12 @@ class FeatureSnapshot:
             if not other:
                 raise BaselineError(
                     "There is no feature map to compare with a baseline.\n" + other.summary()
+                )
+            if self._options.channels is not None:
+                raise BaselineError(
+                    "channels= is for a picture; a table compares whole feature maps.\n"
+                    "Take it away, or compare one map: "
+                    f'feature_maps["{next(iter(other))}"] == feature_snapshot(channels=...)'
                 )
             numbers = measuring.table(other, sample=self._options.sample)
             return self._compare(TableExtension, numbers, suffix, list(other.values()))
@@ -267,6 +276,13 @@ class FeatureSnapshot:
             f"feature_snapshot compares feature maps, not {type(other).__name__}.\n"
             "Write `feature_maps == feature_snapshot` for a table of numbers, or "
             '`feature_maps["conv1"] == feature_snapshot` for a picture.'
+        )
+
+    def __ne__(self, other: object) -> bool:
+        raise TypeError(
+            "feature_snapshot is compared with ==, and an update records what is compared.\n"
+            "Write `assert feature_maps == feature_snapshot`. To expect a difference, ask "
+            "pytest_featuremaps.compare(reference, candidate) for it."
         )
 
     def __repr__(self) -> str:
