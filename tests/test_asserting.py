@@ -112,6 +112,33 @@ def test_what_asserts_is_left_alone(project, body):
     project.run().assert_outcomes(passed=2)
 
 
+BARE = {
+    "a name": ("same = feature_maps == feature_snapshot\nassert same", "assert False"),
+    "all": ("results = [feature_maps == feature_snapshot]\nassert all(results)", "assert False"),
+    "not": ("other = not feature_maps == feature_snapshot\nassert not other", "assert not True"),
+    "raised": (
+        "if not feature_maps == feature_snapshot:\n    raise AssertionError",
+        "AssertionError",
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "says"), BARE.values(), ids=list(BARE))
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
+def test_the_one_line_of_a_bare_assert_names_the_layer(project, monkeypatch, body, says, workers):
+    monkeypatch.setenv("COLUMNS", "140")
+    project.change(body)
+    result = project.run(*workers)
+    layer = "small_model.conv2 changed first: relative L2 change *"
+    result.stdout.fnmatch_lines([f"FAILED test_it.py::test_it - {says}: {layer}"])
+
+
+def test_another_failure_keeps_its_line(project):
+    project.change("same = feature_maps == feature_snapshot\nassert 1 == 2, same")
+    result = project.run()
+    result.stdout.fnmatch_lines(["FAILED test_it.py::test_it - AssertionError: False"])
+
+
 @pytest.mark.parametrize("ending", ["pytest.skip('not here')", "pytest.xfail('some day')"])
 def test_a_test_that_does_not_pass_says_why_itself(project, ending):
     body = f"if not feature_maps == feature_snapshot:\n    {ending}"

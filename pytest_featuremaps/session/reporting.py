@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # A report holds the numbers of this many maps: taking and sending them costs time.
 _MOST_MAPS: Final = 50
+_SAY_NOTHING: Final = ("assert False", "assert not True", "AssertionError")
 
 
 def write_properties(item: pytest.Item, recording: Recording, *, measure: bool) -> None:
@@ -37,12 +38,24 @@ def tell_maps(report: pytest.TestReport, recording: Recording) -> None:
 
 def tell_failures(report: pytest.TestReport, failures: Sequence[Verdict]) -> None:
     """Tell the whole story of each failed comparison, and in short for the end of the run."""
+    from pytest_featuremaps.session import recap
     from pytest_featuremaps.session.recapping import attach
 
     attach(report, failures)
+    _name_layer(report, recap.facts(failures)["first"])
     for verdict in failures:
         title = FAILED_SECTION + plain(verdict.title, None)
         report.sections.append((title, "\n".join(verdict.story)))
+
+
+def _name_layer(report: pytest.TestReport, first: str) -> None:
+    """Say in the one line of a failure what differed, where its assert saw a truth value alone."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is None:
+        return
+    message, newline, rest = crash.message.partition("\n")
+    if message in _SAY_NOTHING:
+        crash.message = f"{message}: {plain(first)}{newline}{rest}"
 
 
 def tell_comparisons(report: pytest.TestReport) -> None:
