@@ -438,6 +438,13 @@ def test_options_that_mean_nothing_are_told(project):
     assert not project.table.parent.exists()
 
 
+def test_an_empty_tolerance_of_the_run_is_none(project):
+    project.change()
+    result = project.run("--featuremaps-tolerance=")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --featuremaps-tolerance: no tolerance is called ''"])
+
+
 def test_unequal_is_refused_and_records_nothing(project):
     project.change(
         body="""

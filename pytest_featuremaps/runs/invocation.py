@@ -76,7 +76,7 @@ def _from_here(config: pytest.Config, nodeid: str) -> str:
 def run_tolerance(config: pytest.Config) -> tuple[str | None, str]:
     """Return the tolerance of this run as it is written, and where it is; None where nowhere."""
     option = config.getoption(TOLERANCE, default=None)
-    if option:
+    if option is not None:
         return option, "--featuremaps-tolerance"
     if config.getoption(AGAINST, default=None) is not None:
         # The configuration speaks of other machines; on one, the same code gives the same bits.
