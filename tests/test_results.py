@@ -296,6 +296,14 @@ def test_a_record_of_a_later_format():
         records.load(b'{"featuremaps_result": 2}')
 
 
+@pytest.mark.parametrize("number", ["Infinity", "-Infinity", "NaN", "1e999"])
+def test_a_number_that_is_not_finite_is_not_json(number):
+    data = records.dump(record()).replace(b'"levels": 0', f'"levels": {number}'.encode())
+    with pytest.raises(records.BadRecord) as told:
+        records.load(data)
+    assert str(told.value) == f"it holds the number {number}, which is not finite"
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000])
 def test_bytes_that_are_no_record(data):
     with pytest.raises(records.BadRecord):
