@@ -189,9 +189,9 @@ def pytest_runtest_call(item):
         patch.setattr(item.funcargs["feature_snapshot"], "_options", ANY)
         yield
 
-from pytest_featuremaps.snapshots.extensions import Options
+from pytest_featuremaps.snapshots.options import ComparisonOptions
 from pytest_featuremaps.baseline.tolerances import Tolerance
-ANY = Options(tolerance=Tolerance(relative_l2=9.0, fraction=1.0))
+ANY = ComparisonOptions(tolerance=Tolerance(relative_l2=9.0, fraction=1.0))
 """,
     )
     project.run().assert_outcomes(passed=2)

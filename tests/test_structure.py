@@ -12,7 +12,8 @@ from torch import nn
 from pytest_featuremaps import capture
 from pytest_featuremaps.baseline.alignment import align
 from pytest_featuremaps.baseline.comparing import compare, merge
-from pytest_featuremaps.baseline.tables import Line, Table, dump, load
+from pytest_featuremaps.baseline.table_files import dump, load
+from pytest_featuremaps.baseline.tables import Line, Table
 from pytest_featuremaps.maps.measuring import table
 from pytest_featuremaps.story.story import headline, tell
 

@@ -9,20 +9,9 @@ from dataclasses import dataclass, replace
 from pytest_featuremaps.baseline.alignment import align
 from pytest_featuremaps.baseline.judging import Entry, judge
 from pytest_featuremaps.baseline.renaming import Rename, renamed
-from pytest_featuremaps.baseline.tables import (
-    INPUTS,
-    BadBaseline,
-    Line,
-    Table,
-    Value,
-    dump,
-    header,
-    read_pieces,
-    record,
-)
+from pytest_featuremaps.baseline.table_files import BadBaseline, dump, header, read_pieces, record
+from pytest_featuremaps.baseline.tables import INPUTS, Line, Table, Value
 from pytest_featuremaps.baseline.tolerances import Tolerance, asked_for, same_noise
-
-__all__ = ["Comparison", "Entry", "compare", "merge"]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""When a run leaves results to review, when it takes them away, and where its page goes."""
+"""When a run leaves results for review, when it removes them, and where their page goes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from pytest_featuremaps.runs.collected import may_compare
 from pytest_featuremaps.runs.invocation import AGAINST, review_command
 
 if TYPE_CHECKING:
-    from pytest_featuremaps.snapshots.verdicts import Verdict
+    from pytest_featuremaps.snapshots.failures import Failure
 
 _OUTPUT: Final = "featuremaps_output"
 _REPORT: Final = "featuremaps_report"
@@ -37,10 +38,10 @@ def add_options(group: pytest.OptionGroup) -> None:
 
 
 def check_options(config: pytest.Config) -> None:
-    """See that results do not go where they would pass for baselines, and the page into a file.
+    """Refuse a folder of results where they would pass for baselines, and a page that is a folder.
 
     Raises:
-        pytest.UsageError: they would, or it cannot.
+        pytest.UsageError: it is inside the folder of baselines, or it is one.
     """
     page = _page(config)
     if page is not None and page.is_dir():
@@ -59,12 +60,12 @@ def check_options(config: pytest.Config) -> None:
 def leave(
     item: pytest.Item,
     report: pytest.TestReport,
-    failures: Sequence[Verdict],
+    failures: Sequence[Failure],
     agreements: Sequence[str],
 ) -> None:
-    """Keep what a test's failed comparisons leave until it is decided, and say where it is.
+    """Keep a test's failed comparisons for review, and say in its report where they are.
 
-    What earlier runs left of a comparison goes as soon as it passes.
+    What earlier runs left of a comparison is removed as soon as it passes.
     """
     from pytest_featuremaps.snapshots import results
 
@@ -77,25 +78,21 @@ def leave(
 
 
 def forget(item: pytest.Item) -> None:
-    """Take away what earlier runs left of a test that has passed as a whole."""
+    """Remove what earlier runs left of a test that has passed as a whole."""
     from pytest_featuremaps.review import folder
 
     folder.forget_test(output_of(item.config), item.nodeid)
 
 
-def sweep(config: pytest.Config, files: set[str], tests: set[str]) -> None:
-    """Take away what is left of tests that exist no more, where whole files were collected.
-
-    Args:
-        config: that of the run.
-        files: the test files that were collected.
-        tests: the ids of the tests in them that may have a baseline.
-    """
+def sweep(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
+    """Remove the results of tests that exist no more, where whole files were collected."""
     output = output_of(config)
     in_part = config.option.collectonly or any("::" in argument for argument in config.args)
     if output.is_dir() and not in_part:
         from pytest_featuremaps.review import folder
 
+        files = {item.nodeid.partition("::")[0] for item in items}
+        tests = {item.nodeid for item in items if may_compare(item)}
         root = None if config.getoption(_OUTPUT) else config.rootpath
         folder.sweep(output, root, files, tests)
 
@@ -104,13 +101,13 @@ def write_page(config: pytest.Config) -> None:
     """Write the page of what waits for review, once all workers are done."""
     path = _page(config)
     if path is not None and not hasattr(config, "workerinput"):
-        from pytest_featuremaps import writing
+        from pytest_featuremaps import disk
         from pytest_featuremaps.review import folder, page
         from pytest_featuremaps.review.records import BadRecord
 
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            writing.replace(path, page.render(folder.read(output_of(config)), _unused(config)))
+            disk.replace(path, page.render(folder.read(output_of(config)), _unused(config)))
         except (OSError, BadRecord) as error:
             # The run itself must be reported, whatever becomes of its page.
             config.stash[_TROUBLE] = f"the page could not be written: {error}"

@@ -10,17 +10,9 @@ import pytest
 from pytest_featuremaps.baseline.comparing import compare
 from pytest_featuremaps.baseline.tables import Line, Table
 from pytest_featuremaps.review import folder
-from pytest_featuremaps.session.recap import (
-    Failed,
-    append,
-    block,
-    count,
-    facts,
-    step_summary,
-    summed_up,
-    workflow_commands,
-)
-from pytest_featuremaps.snapshots.verdicts import Verdict
+from pytest_featuremaps.session.github import append, step_summary, workflow_commands
+from pytest_featuremaps.session.summary import FailedTest, count, facts, lines, summed_up
+from pytest_featuremaps.snapshots.failures import Failure
 
 
 def table(**means):
@@ -31,16 +23,16 @@ def table(**means):
     return Table({}, tuple(lines))
 
 
-def verdict(name, before, after, *headline):
-    return Verdict(name, list(headline), [], compare(table(**before), table(**after)))
+def failure(name, before, after, *headline):
+    return Failure(name, list(headline), [], compare(table(**before), table(**after)))
 
 
 # --- what a report carries ----------------------------------------------------------------------
 
 
 def test_a_map_in_a_table_and_a_picture_changed_once_and_the_table_says_what_was_first():
-    picture = verdict("t[b].png", {"b": 0.1}, {"b": 0.2}, "b changed")
-    whole = verdict("t.jsonl", {"a": 0.1, "b": 0.1}, {"a": 0.2, "b": 0.2}, "a changed first")
+    picture = failure("t[b].png", {"b": 0.1}, {"b": 0.2}, "b changed")
+    whole = failure("t.jsonl", {"a": 0.1, "b": 0.1}, {"a": 0.2, "b": 0.2}, "a changed first")
     assert facts([picture, whole]) == {
         "changed": ["b", "a"],
         "first": "a changed first",
@@ -49,7 +41,7 @@ def test_a_map_in_a_table_and_a_picture_changed_once_and_the_table_says_what_was
 
 
 def test_a_picture_alone_is_one_changed_map():
-    seen = verdict("t[b].png", {"b": 0.1}, {"b": 0.1}, "picture: 1 of 8 channels differs")
+    seen = failure("t[b].png", {"b": 0.1}, {"b": 0.1}, "picture: 1 of 8 channels differs")
     assert facts([seen]) == {
         "changed": ["b"],
         "first": "t[b].png: picture: 1 of 8 channels differs",
@@ -58,7 +50,7 @@ def test_a_picture_alone_is_one_changed_map():
 
 
 def test_a_missing_baseline_is_no_changed_map():
-    missing = Verdict("t.jsonl", ["t.jsonl: there is no baseline yet", "record it with: ..."], [])
+    missing = Failure("t.jsonl", ["t.jsonl: there is no baseline yet", "record it with: ..."], [])
     assert facts([missing]) == {
         "changed": [],
         "first": "t.jsonl: there is no baseline yet",
@@ -72,7 +64,7 @@ def test_the_reports_of_one_test_are_summed_up():
         {"changed": ["a", "b"], "first": "a changed first", "width": 3},
         {"changed": [], "first": "t.jsonl: there is no baseline yet", "width": 0},
     ]
-    whole = Failed("t.py::test_a", 2, "a changed first", file="t.py", line=3)
+    whole = FailedTest("t.py::test_a", 2, "a changed first", file="t.py", line=3)
     assert summed_up("t.py::test_a", told, file="t.py", line=3) == whole
 
 
@@ -80,8 +72,8 @@ def test_the_reports_of_one_test_are_summed_up():
 
 
 def test_the_block_of_one_test():
-    one = Failed("test_it.py::test_a[x y]", 1, "conv1 changed: ...")
-    assert list(block([one], "pytest --snapshot-update 'test_it.py::test_a[x y]'")) == [
+    one = FailedTest("test_it.py::test_a[x y]", 1, "conv1 changed: ...")
+    assert list(lines([one], "pytest --snapshot-update 'test_it.py::test_a[x y]'")) == [
         "1 feature map changed in 1 test",
         "  test_it.py::test_a[x y]: conv1 changed: ...",
         "next, look at them; accept with: pytest --snapshot-update 'test_it.py::test_a[x y]'",
@@ -89,8 +81,8 @@ def test_the_block_of_one_test():
 
 
 def test_the_block_of_many_tests_is_short():
-    tests = [Failed(f"test_it.py::test_{i}", i, "conv1 changed first") for i in range(14)]
-    told = list(block(tests, "pytest --snapshot-update --last-failed"))
+    tests = [FailedTest(f"test_it.py::test_{i}", i, "conv1 changed first") for i in range(14)]
+    told = list(lines(tests, "pytest --snapshot-update --last-failed"))
     assert len(told) == 13
     assert told[0] == (
         "91 feature maps changed in 13 tests; 1 test without a baseline that can be read"
@@ -102,14 +94,14 @@ def test_the_block_of_many_tests_is_short():
 
 
 def test_what_is_counted():
-    assert count([Failed("a", 0, ""), Failed("b", 0, "")]) == (
+    assert count([FailedTest("a", 0, ""), FailedTest("b", 0, "")]) == (
         "2 tests without a baseline that can be read"
     )
 
 
 def test_without_baselines_there_is_nothing_to_accept():
-    one = Failed("test_it.py::test_a", 1, "conv1 changed")
-    assert list(block([one], ""))[1:] == ["  test_it.py::test_a: conv1 changed"]
+    one = FailedTest("test_it.py::test_a", 1, "conv1 changed")
+    assert list(lines([one], ""))[1:] == ["  test_it.py::test_a: conv1 changed"]
 
 
 # --- GitHub -------------------------------------------------------------------------------------
@@ -118,7 +110,7 @@ HOSTILE = "a|b <img src=x onerror=alert(1)> `c` *d* [e](javascript:f) @user\r\n:
 
 
 def test_workflow_commands_are_escaped_and_relative_to_the_workspace(tmp_path):
-    one = Failed("x", 2, HOSTILE, file="tests/test_a,b:c.py", line=7)
+    one = FailedTest("x", 2, HOSTILE, file="tests/test_a,b:c.py", line=7)
     environ = {"GITHUB_WORKSPACE": str(tmp_path)}
     (told,) = workflow_commands([one], root=tmp_path / "sub", environ=environ)
     assert told == (
@@ -128,14 +120,14 @@ def test_workflow_commands_are_escaped_and_relative_to_the_workspace(tmp_path):
 
 
 def test_ten_workflow_commands_are_all_that_is_shown(tmp_path):
-    tests = [Failed(str(i), 0, "there is no baseline yet", file="a.py") for i in range(30)]
+    tests = [FailedTest(str(i), 0, "there is no baseline yet", file="a.py") for i in range(30)]
     told = list(workflow_commands(tests, root=tmp_path, environ={}))
     assert len(told) == 10
     assert told[0] == "::error file=a.py,line=1,title=feature baseline::there is no baseline yet"
 
 
 def test_a_step_summary_is_a_table_in_which_nothing_is_markup():
-    one = Failed(HOSTILE, 2, HOSTILE)
+    one = FailedTest(HOSTILE, 2, HOSTILE)
     summary = step_summary([one], "pytest --snapshot-update 'a|b'")
     row = summary.splitlines()[6]
     assert re.fullmatch(r"\| ([\w ,.&#;-]+) \| 2 \| \1 \|", row)
@@ -153,7 +145,7 @@ def test_a_step_summary_is_a_table_in_which_nothing_is_markup():
 
 
 def test_a_step_summary_stays_far_below_a_megabyte():
-    tests = [Failed("é" * 5000, 2, "|" * 5000) for _ in range(5000)]
+    tests = [FailedTest("é" * 5000, 2, "|" * 5000) for _ in range(5000)]
     summary = step_summary(tests, f"pytest --snapshot-update {'é' * 5000}")
     assert len(summary.encode()) < 500_000
     assert summary.splitlines()[-4:] == [
