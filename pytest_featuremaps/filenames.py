@@ -13,25 +13,34 @@ NAME_LIMIT = 200
 """The bytes of one file name, less its ending."""
 
 
-def encode(text: str, *, limit: int) -> str:
-    """Write a text as a file name that no other text has.
+def encode(text: str, suffix: str = "", *, limit: int) -> str:
+    """Write a text and a suffix as a file name that no other two have.
 
     Characters that a file name cannot hold are percent-encoded as UTF-8. A name over the
-    limit is cut, and ends in a short hash of the whole text.
+    limit is cut, and ends in a short hash of the whole.
 
     Args:
         text: any text.
+        suffix: texts in brackets, or nothing.
         limit: the most bytes the name may have in UTF-8, at least 16.
     """
-    name = _encoded(text)
+    name = _start(text) + _encoded(suffix)
     if len(name.encode()) <= limit:
         return name
-    return f"{_cut(name, limit)}~{_hash(text)}"
+    return f"{_cut(name, limit)}~{_hash(name)}"
+
+
+def name_of_test(test: str) -> str:
+    """Return what syrupy calls a test of this id; the names of its baselines begin with that."""
+    names = test.split("::")[1:]
+    # Parameters may hold what separates names; syrupy then takes their beginning for a class.
+    own = next((place for place, name in enumerate(names) if "[" in name), len(names) - 1)
+    return ".".join([*names[:-1], "::".join(names[max(own, 0) :])])
 
 
 def may_begin_with(name: str, text: str, *, limit: int) -> bool:
     """Tell whether a file name may be that of a text, or of the text and a `[suffix]`."""
-    start = _encoded(text)
+    start = _start(text)
     if len(start.encode()) >= limit - _HASH - 1:
         return name.startswith(_cut(start, limit))  # the suffix may be cut off
     return name == start or name.startswith(f"{start}[")
@@ -58,6 +67,11 @@ def _hash(text: str) -> str:
 
 def _cut(name: str, limit: int) -> str:
     return name.encode()[: limit - _HASH - 1].decode(errors="ignore")
+
+
+def _start(text: str) -> str:
+    """Encode a text so that the first `][` in a name is where a suffix begins."""
+    return _encoded(text).replace("][", "]%5B")
 
 
 def _encoded(text: str) -> str:

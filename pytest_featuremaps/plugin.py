@@ -230,16 +230,17 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
-    """Intercept functional calls; fail a test that would pass although a target is silent."""
+    """Intercept functional calls; fail a test that would pass on silence, or on a difference."""
     capturing = item.stash.get(_CAPTURING, None)
     if capturing is None:
-        return (yield)
-    with capturing.recording.interception():
         yield
-    silence = capturing.recording.silence()
-    if silence:
-        pytest.fail(silence, pytrace=False)
-    return None
+    else:
+        with capturing.recording.interception():
+            yield
+        silence = capturing.recording.silence()
+        if silence:
+            pytest.fail(silence, pytrace=False)
+    comparisons.check_asserted(item)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

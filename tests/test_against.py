@@ -316,6 +316,51 @@ def test_nothing_that_could_run_is_an_error(project):
     assert project.recordings() == []
 
 
+LATE = """
+import pytest
+
+
+@pytest.mark.capture("**")
+def test_known(output, feature_maps, feature_snapshot):
+    assert feature_maps == feature_snapshot
+
+
+@pytest.mark.capture("**")
+def test_late(output, feature_maps, request):
+    assert feature_maps == request.getfixturevalue("feature_snapshot")
+"""
+
+
+def test_who_asks_for_a_baseline_only_while_it_runs_is_told(make):
+    project = make({"net.py": NET, "conftest.py": CONFTEST, "test_it.py": LATE})
+    project.change("net.py", "nn.ReLU()", "nn.GELU()")
+    result = project.run()
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "test_it.py::test_late asks for feature_snapshot only while it runs, and "
+            "--featuremaps-against has to know before which tests compare.",
+            "Make feature_snapshot an argument of the test, or of a fixture that it uses.",
+        ],
+        consecutive=True,
+    )
+
+
+def test_a_subtest_that_passes_is_no_second_run():
+    noted = comparing.Comparing(plan=None, source=None)
+    told = [("setup", []), ("call", ["feature baseline t.jsonl"]), ("call", []), ("teardown", [])]
+    for when, titles in told:
+        sections = [(title, "") for title in titles]
+        noted.pytest_runtest_logreport(
+            SimpleNamespace(nodeid="t", when=when, sections=sections, user_properties=[])
+        )
+    assert list(noted._failed) == ["t"]
+    noted.pytest_runtest_logreport(
+        SimpleNamespace(nodeid="t", when="setup", sections=[], user_properties=[])
+    )
+    assert list(noted._failed) == []
+
+
 PLAIN = """
 import pkg.net
 

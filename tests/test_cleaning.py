@@ -32,6 +32,8 @@ SELECTIONS = {
     "ignore": ["--ignore", "test_it.py", "."],
     "collect only": ["--collect-only"],
     "setup only": ["--setup-only"],
+    "names of functions": ["-o", "python_functions=test_first"],
+    "names of files": ["--override-ini=python_files=test_other.py"],
 }
 STOPS = {"exitfirst": ["-x"], "maxfail": ["--maxfail=1"]}
 BROKEN = {
@@ -115,6 +117,7 @@ def test_nothing_is_deleted_when_tests_are_selected(project, pytester, arguments
     project.write()
     marked = "@pytest.mark.slow\ndef test_second"
     project.path.write_text(project.path.read_text().replace("def test_second", marked))
+    pytester.makepyfile(test_other="def test_it(): pass")
     project.update(*arguments)
     assert project.stored() == before_update
 
@@ -161,16 +164,29 @@ def test_nothing_is_deleted_when_a_test_fails_that_passed_before_it_ran_again(pr
     assert project.stored() == before_update
 
 
-def test_nothing_is_deleted_when_a_conftest_deselects(project):
-    before_update = project.stored()
-    project.write(
-        conftest="""
+DESELECTING = {
+    "deselected": """
 def pytest_collection_modifyitems(config, items):
     config.hook.pytest_deselected(items=items[1:])
     del items[1:]
-"""
-    )
-    project.update()
+""",
+    "taken away": """
+def pytest_collection_modifyitems(items):
+    items[:] = items[:1]
+""",
+    "taken away first": """
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    del items[1:]
+""",
+}
+
+
+@pytest.mark.parametrize("conftest", DESELECTING.values(), ids=list(DESELECTING))
+def test_nothing_is_deleted_when_a_conftest_deselects(project, conftest):
+    before_update = project.stored()
+    project.write(conftest=conftest)
+    assert project.update().parseoutcomes()["passed"] == 1
     assert project.stored() == before_update
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pytest_featuremaps.filenames import encode, may_begin_with, slug
+from pytest_featuremaps.filenames import encode, may_begin_with, name_of_test, slug
 
 LIMIT = 60
 TEXTS = st.text(max_size=120)
@@ -59,7 +59,29 @@ def test_texts_that_differ_after_the_cut_never_share_a_name():
 @example("x" * (LIMIT - 8), "suffix")
 def test_a_name_belongs_to_the_text_it_begins_with(text, suffix):
     assert may_begin_with(encode(text, limit=LIMIT), text, limit=LIMIT)
-    assert may_begin_with(encode(f"{text}[{suffix}]", limit=LIMIT), text, limit=LIMIT)
+    assert may_begin_with(encode(text, f"[{suffix}]", limit=LIMIT), text, limit=LIMIT)
+
+
+@pytest.mark.parametrize("more", ["", "x" * 100], ids=["short", "cut"])
+def test_a_suffix_is_told_from_what_looks_like_one(more):
+    one = encode(f"test_a[{more}a]", "[b]", limit=LIMIT)
+    other = encode(f"test_a[{more}a][b]", limit=LIMIT)
+    assert one != other
+    if not more:
+        assert (one, other) == ("test_a[a][b]", "test_a[a]%5Bb]")
+
+
+NAMES = {
+    "test_it.py::test_a": "test_a",
+    "a/test_it.py::A::B::test_a[x y]": "A.B.test_a[x y]",
+    "test_it.py::A::test_a[x::y::z]": "A.test_a[x.y.test_a[x::y::z]",
+    "test_it.py": "",
+}
+
+
+@pytest.mark.parametrize(("test", "name"), NAMES.items())
+def test_what_syrupy_calls_a_test(test, name):
+    assert name_of_test(test) == name
 
 
 def test_a_longer_test_name_is_another_test():

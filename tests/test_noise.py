@@ -345,6 +345,26 @@ def test_a_second_run_that_does_not_start_is_told_and_leaves_noise_unset(project
     assert project.noise("test_table[plain].jsonl") == [None, None]
 
 
+def test_who_asks_for_a_baseline_only_while_it_runs_is_told(project):
+    late = """
+@pytest.mark.capture("relu")
+def test_late(model, photo, feature_maps, request):
+    model(photo)
+    assert feature_maps == request.getfixturevalue("feature_snapshot")
+"""
+    project.write(body=BODY + late)
+    result = project.measure()
+    assert result.parseoutcomes()["failed"] == 2
+    result.stdout.fnmatch_lines(
+        [
+            "test_it.py::test_late asks for feature_snapshot only while it runs, and "
+            "--featuremaps-noise has to know before which tests compare.",
+            "Make feature_snapshot an argument of the test, or of a fixture that it uses.",
+        ],
+        consecutive=True,
+    )
+
+
 def test_noise_without_an_update_is_a_usage_error(project):
     project.write()
     for others in ([], ["--snapshot-update-new-only"], ["-p", "no:syrupy"]):

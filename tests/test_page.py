@@ -148,6 +148,43 @@ def test_the_report_of_a_green_run(write, pytester):
     assert TEST not in path.read_text()
 
 
+@pytest.mark.parametrize("passing", [True, False])
+def test_a_page_that_cannot_be_written_hides_nothing_of_the_run(write, pytester, passing):
+    write("def test_it(): pass" if passing else BODY)
+    (pytester.path / "file").write_text("a file stands here")
+    result = pytester.runpytest("--featuremaps-report=file/page.html")
+    result.assert_outcomes(passed=int(passing), failed=int(not passing))
+    assert result.ret == (pytest.ExitCode.OK if passing else pytest.ExitCode.TESTS_FAILED)
+    reason = f"[[]Errno 17] File exists: '{pytester.path / 'file'}'"
+    result.stdout.fnmatch_lines([f"the page could not be written: {reason}"])
+    result.stdout.no_fnmatch_line("feature maps to review: *")
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
+    if not passing:
+        result.stdout.fnmatch_lines(
+            ["*test_maps.jsonl: there is no baseline yet", "FAILED test_it.py::test_maps *"]
+        )
+
+
+def test_a_result_that_cannot_be_read_hides_nothing_of_the_run(write, pytester):
+    write("def test_it(): pass")
+    record = pytester.path / ".featuremaps" / "results" / "a" / "b" / "record.json"
+    record.parent.mkdir(parents=True)
+    record.write_text("{")
+    result = pytester.runpytest("--featuremaps-report=page.html")
+    result.assert_outcomes(passed=1)
+    assert result.ret == pytest.ExitCode.OK
+    reason = f"{record}: it is not JSON; it may have been cut off."
+    result.stdout.fnmatch_lines([f"the page could not be written: {reason}"])
+
+
+def test_a_folder_is_no_page(write, pytester):
+    write("def test_it(): pass")
+    result = pytester.runpytest("--featuremaps-report=.")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    said = "ERROR: --featuremaps-report=. is a folder: name the file to write"
+    result.stderr.fnmatch_lines([said])
+
+
 BODY = """
 @pytest.mark.capture("**.conv1")
 def test_maps(model, photo, feature_maps, feature_snapshot):

@@ -1,7 +1,10 @@
 """What a failed comparison leaves, and when it goes away."""
 
 import json
+import os
 import threading
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -9,6 +12,7 @@ from PIL import Image
 from pytest_featuremaps.rendering import panels
 from pytest_featuremaps.review import folder, records
 from pytest_featuremaps.review.records import File, Map, Record
+from pytest_featuremaps.runs.invocation import review_command
 
 BODY = """
 @pytest.mark.capture("**")
@@ -143,6 +147,15 @@ def test_a_comparison_that_agrees_again_goes_while_its_test_still_fails(project)
     assert sorted(project.results()) == [PICTURE]
 
 
+def test_what_is_left_of_a_test_that_asks_for_its_baseline_late_stays(project):
+    late = BODY.replace("feature_maps, feature_snapshot):\n", "feature_maps, request):\n", 1)
+    asked = "    feature_snapshot = request.getfixturevalue('feature_snapshot')\n    results"
+    project.change(body=late.replace("    results", asked, 1))
+    project.run().assert_outcomes(failed=1, passed=1)
+    project.run("-k", "other").assert_outcomes(passed=1, deselected=1)
+    assert len(project.results()) == 2
+
+
 def test_what_is_left_of_tests_that_are_gone_goes(project, pytester):
     project.run()
     project.change(body=BODY.replace("def test_maps", "def test_renamed"))
@@ -161,11 +174,17 @@ def test_what_is_left_of_a_file_that_is_gone_goes(project, pytester):
     assert not project.output.exists()
 
 
-def test_an_expected_failure_and_a_caught_one_leave_nothing(project):
-    body = BODY.replace("    assert all(results)", "    assert not all(results)")
-    project.change(body=body)
-    project.run().assert_outcomes(passed=2)
-    assert not project.output.exists()
+def test_two_projects_may_share_a_folder(project, pytester):
+    project.run("--featuremaps-output=shared").assert_outcomes(failed=1, passed=1)
+    other = pytester.mkdir("other")
+    (other / "pytest.ini").write_text("[pytest]\n")
+    (other / "test_that.py").write_text("def test_it(): pass\n")
+    result = project.run("--rootdir=other", "--featuremaps-output=shared", "other")
+    result.assert_outcomes(passed=1)
+    assert len(folder.read(pytester.path / "shared")) == 2
+
+
+def test_an_expected_failure_leaves_nothing(project):
     project.change(
         body=BODY.replace("@pytest.mark.capture", "@pytest.mark.xfail\n@pytest.mark.capture", 1)
     )
@@ -226,9 +245,28 @@ def test_the_difference_says_when_no_pixel_tells(project, monkeypatch, factor, c
 
 
 def test_another_folder(project, pytester):
-    project.run("--featuremaps-output", "left/here")
+    result = project.run("--featuremaps-output", "left/here")
+    result.stdout.fnmatch_lines(["decide with: pytest-featuremaps review --from left/here"])
     assert len(folder.read(pytester.path / "left" / "here")) == 2
     assert not project.output.exists()
+
+
+@pytest.mark.parametrize(
+    ("here", "output", "command"),
+    [
+        (".", None, ""),
+        (".", "a b", " --from 'a b'"),
+        ("below", None, ""),
+        ("below", "out", " --from out --root .."),
+        ("..", None, " --root project"),
+        ("..", "out", " --from out --root project"),
+    ],
+)
+def test_the_command_that_decides(tmp_path, here, output, command):
+    root = tmp_path / "project"
+    started = Path(os.path.normpath(root / here))
+    config = SimpleNamespace(invocation_params=SimpleNamespace(dir=started), rootpath=root)
+    assert review_command(config, output) == f"pytest-featuremaps review{command}"
 
 
 def test_never_among_the_baselines(project):
@@ -247,6 +285,7 @@ def test_a_folder_that_cannot_be_written_hides_no_failure(project):
     result = project.run()
     result.assert_outcomes(failed=1, passed=1)
     result.stdout.fnmatch_lines(["test_maps.jsonl could not be kept for review: *"])
+    result.stdout.no_fnmatch_line("decide with: *")
     result.stdout.fnmatch_lines(["*feature baseline test_maps.jsonl*"])
 
 
@@ -288,6 +327,14 @@ def test_a_bad_record_is_told(change, reason):
 def test_a_record_of_a_later_format():
     with pytest.raises(records.BadRecord, match="it has format 2, this version reads format 1"):
         records.load(b'{"featuremaps_result": 2}')
+
+
+@pytest.mark.parametrize("number", ["Infinity", "-Infinity", "NaN", "1e999"])
+def test_a_number_that_is_not_finite_is_not_json(number):
+    data = records.dump(record()).replace(b'"levels": 0', f'"levels": {number}'.encode())
+    with pytest.raises(records.BadRecord) as told:
+        records.load(data)
+    assert str(told.value) == f"it holds the number {number}, which is not finite"
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000])

@@ -288,6 +288,50 @@ HOSTILE = {
 }
 
 
+BASELINES = {
+    "not of a test": "docs/data.jsonl",
+    "beside the test": "tests/test_it/test_a.jsonl",
+    "of another file": "tests/__snapshots__/test_that/test_a.jsonl",
+    "of another folder": "docs/__snapshots__/test_it/test_a.jsonl",
+    "of another test": "tests/__snapshots__/test_it/test_ab.jsonl",
+}
+
+
+@pytest.mark.parametrize("baseline", BASELINES.values(), ids=list(BASELINES))
+def test_an_artifact_writes_nothing_but_baselines_of_its_test(project, capsys, baseline):
+    path = project.root / baseline
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(BEFORE)
+    project.leave(baseline=baseline)
+    assert cli.main(["accept"]) == cli.LEFT
+    assert path.read_bytes() == BEFORE
+    assert capsys.readouterr().out == (
+        f"refused {baseline}: {baseline} is not where baselines of {TEST} are kept; where "
+        "--snapshot-dirname leads elsewhere, run the test with --snapshot-update\n"
+    )
+
+
+PLACES = {
+    "usual": ("tests/test_it.py::test_a", "tests/__snapshots__/test_it/test_a.jsonl"),
+    "another": ("tests/test_it.py::test_a", "tests/baselines/of models/test_it/test_a.jsonl"),
+    "named": ("tests/test_it.py::test_a", "tests/__snapshots__/test_it/test_a[by name].jsonl"),
+    "class": ("tests/test_it.py::A::B::test_a", "tests/__snapshots__/test_it/A.B.test_a.jsonl"),
+    "root": ("test_it.py::test_a[x y]", "__snapshots__/test_it/test_a[x y][n].jsonl"),
+    "colons": (
+        "tests/test_it.py::A::test_a[x::y]",
+        "tests/__snapshots__/test_it/A.test_a[x.test_a[x%3A%3Ay].jsonl",
+    ),
+}
+
+
+@pytest.mark.parametrize(("test", "baseline"), PLACES.values(), ids=list(PLACES))
+def test_where_baselines_of_a_test_are_kept(project, test, baseline):
+    (project.root / "test_it.py").touch()
+    project.leave(None, test=test, baseline=baseline)
+    assert cli.main(["accept"]) == cli.DONE
+    assert (project.root / baseline).read_bytes() == AFTER
+
+
 @pytest.mark.parametrize(("baseline", "reason"), HOSTILE.values(), ids=list(HOSTILE))
 def test_a_hostile_artifact_writes_nothing(project, capsys, baseline, reason):
     project.leave(None, baseline=baseline)
@@ -305,6 +349,11 @@ def test_a_link_out_of_the_project_is_not_followed(project, tmp_path_factory, ca
     project.leave()
     assert cli.main(["accept"]) == cli.LEFT
     assert outside.read_bytes() == BEFORE
+    baseline = "tests/__snapshots__/test_it/test_a.jsonl"
+    assert capsys.readouterr().out == (
+        f"refused {baseline}: {baseline} is a link out of {project.root}, to {outside}: run the "
+        "test with --snapshot-update, which puts a file in the place of a link\n"
+    )
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", AFTER[:-9]])

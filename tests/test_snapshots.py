@@ -281,6 +281,24 @@ def test_two_comparisons_of_one_name_are_an_error(project):
 
 
 @pytest.mark.parametrize("arguments", [[], ["-n", "2"]])
+def test_a_name_and_a_parameter_that_looks_like_it_have_two_files(project, pytester, arguments):
+    project.change(
+        body="""
+        @pytest.mark.parametrize("id", ["a", "a][b", "c::d"])
+        @pytest.mark.capture("relu")
+        def test_ids(model, photo, feature_maps, feature_snapshot, id):
+            model(photo)
+            assert feature_maps == feature_snapshot(name="b" if id == "a" else None)
+        """
+    )
+    project.run("--snapshot-update", *arguments).assert_outcomes(passed=3)
+    names = ["test_ids[a]%5Bb].jsonl", "test_ids[a][b].jsonl"]
+    colons = "test_ids[c.test_ids[c%3A%3Ad].jsonl"
+    assert {path.name for path in project.table.parent.iterdir()} == {*names, colons}
+    project.run(*arguments).assert_outcomes(passed=3)
+
+
+@pytest.mark.parametrize("arguments", [[], ["-n", "2"]])
 def test_tests_that_differ_in_case_only_are_an_error(project, arguments):
     project.change(
         body="""
@@ -385,6 +403,69 @@ def test_anything_else_is_a_type_error_with_the_right_spelling(project):
     result = project.run("--snapshot-update")
     result.assert_outcomes(passed=3, failed=1)
     result.stdout.fnmatch_lines(["E * There is no feature map to compare with a baseline."])
+    assert not project.table.parent.exists()
+
+
+OPTIONS = {
+    "sample='a'": "sample= is the number of one sample of the batch, from 0, not 'a'.",
+    "sample=True": "sample= is the number of one sample of the batch, from 0, not True.",
+    "channels=3": "channels= lists the numbers of channels, from 0, as [0, 5]; not 3.",
+    "channels=[]": "channels= lists the numbers of channels, from 0, as [0, 5]; not [].",
+    "channels='12'": "channels= lists the numbers of channels, from 0, as [0, 5]; not '12'.",
+    "channels=[.5]": "channels= lists the numbers of channels, from 0, as [0, 5]; not [0.5].",
+    "channels=[99]": "channels= is for a picture; a table compares whole feature maps.\n"
+    'Take it away, or compare one map: feature_maps["relu"] == feature_snapshot(channels=...)',
+}
+
+
+def test_options_that_mean_nothing_are_told(project):
+    project.change(
+        body=f"""
+        OPTIONS = {OPTIONS!r}
+
+        @pytest.mark.parametrize("option", OPTIONS)
+        @pytest.mark.capture("relu")
+        def test_options(model, photo, feature_maps, feature_snapshot, option):
+            from pytest_featuremaps.errors import BaselineError
+
+            model(photo)
+            with pytest.raises(BaselineError) as caught:
+                assert feature_maps == eval(f"feature_snapshot({{option}})")
+            assert str(caught.value) == OPTIONS[option]
+        """
+    )
+    project.run("--snapshot-update").assert_outcomes(passed=len(OPTIONS))
+    assert not project.table.parent.exists()
+
+
+def test_an_empty_tolerance_of_the_run_is_none(project):
+    project.change()
+    result = project.run("--featuremaps-tolerance=")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --featuremaps-tolerance: no tolerance is called ''"])
+
+
+def test_unequal_is_refused_and_records_nothing(project):
+    project.change(
+        body="""
+        @pytest.mark.capture("relu")
+        def test_unequal(model, photo, feature_maps, feature_snapshot):
+            model(photo)
+            assert not (feature_maps != feature_snapshot)
+        """
+    )
+    for arguments in ([], ["--snapshot-update"]):
+        result = project.run(*arguments)
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(
+            [
+                "E * TypeError: feature_snapshot is compared with ==, and an update records what "
+                "is compared.",
+                "E * Write `assert feature_maps == feature_snapshot`. To expect a difference, ask "
+                "pytest_featuremaps.compare(reference, candidate) for it.",
+            ],
+            consecutive=True,
+        )
     assert not project.table.parent.exists()
 
 

@@ -144,7 +144,7 @@ class Comparing:
                 self._missing[report.nodeid] = str(value)
         if any(title.startswith(FAILED_SECTION) for title, _ in report.sections):
             self._failed[report.nodeid] = None
-        elif report.when == "call":
+        elif report.when == "setup":
             self._failed.pop(report.nodeid, None)  # it was run again
 
     @pytest.hookimpl(tryfirst=True)

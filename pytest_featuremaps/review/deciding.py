@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from pytest_featuremaps import disk
+from pytest_featuremaps import disk, filenames
 from pytest_featuremaps.baseline import table_files
 from pytest_featuremaps.errors import FeatureMapsError
 from pytest_featuremaps.review import folder, table_lines
@@ -87,9 +87,16 @@ def _baseline(root: Path, record: Record) -> Path:
         path = Path(os.path.realpath(root / named))
     except ValueError:  # it has a character that no path has
         raise Refused(reason) from None
-    sound = named.suffix == path.suffix == _SUFFIXES[record.kind] and ".." not in named.parts
-    if not sound or not path.is_relative_to(root.resolve()):
+    plain = not named.is_absolute() and ".." not in named.parts
+    if not plain or named.suffix != _SUFFIXES[record.kind]:
         raise Refused(reason)
+    if not path.is_relative_to(root.resolve()):
+        raise Refused(
+            f"{record.baseline} is a link out of {root}, to {path}: run the test with "
+            "--snapshot-update, which puts a file in the place of a link"
+        )
+    if path.suffix != named.suffix:
+        raise Refused(f"{record.baseline} is a link to {path}, which is no baseline")
     if path.exists() and not path.is_file():
         raise Refused(f"{record.baseline} is not a file")
     test = record.test.partition("::")[0]
@@ -98,7 +105,24 @@ def _baseline(root: Path, record: Record) -> Path:
             f"there is no {test} in {root}: run this in the root directory of the project, or "
             "name it with --root"
         )
+    if not _is_of_test(named, record.test):
+        raise Refused(
+            f"{record.baseline} is not where baselines of {record.test} are kept; where "
+            "--snapshot-dirname leads elsewhere, run the test with --snapshot-update"
+        )
     return path
+
+
+def _is_of_test(baseline: PurePosixPath, test: str) -> bool:
+    """Tell whether a path is that of a test's baseline, in whatever folder of snapshots."""
+    file = PurePosixPath(test.partition("::")[0])
+    snapshots, name = baseline.parent.parent, filenames.name_of_test(test)
+    return (
+        baseline.parent.name == file.stem
+        and snapshots.is_relative_to(file.parent)
+        and snapshots != file.parent
+        and filenames.may_begin_with(baseline.stem, name, limit=filenames.NAME_LIMIT)
+    )
 
 
 def _update(result: Result) -> bytes:

@@ -122,14 +122,15 @@ def forget_comparison(output: Path, test: str, baseline: str) -> None:
         forget(folder)
 
 
-def sweep(output: Path, root: Path, files: Collection[str], tests: Collection[str]) -> None:
+def sweep(output: Path, root: Path | None, files: Collection[str], tests: Collection[str]) -> None:
     """Remove the results of tests that exist no more.
 
     Args:
         output: the folder for what runs leave.
-        root: the root directory, which test ids are relative to.
+        root: the root directory, which test ids are relative to; None where other projects may
+            use the folder as well, so that a file that is not there may be in another one.
         files: the test files that were collected whole.
-        tests: the ids of the tests with a baseline in them.
+        tests: the ids of the tests in them that may have a baseline.
     """
     clear(output)
     try:
@@ -139,7 +140,8 @@ def sweep(output: Path, root: Path, files: Collection[str], tests: Collection[st
     for result in results:
         test = result.record.test
         file = test.partition("::")[0]
-        if (file in files and test not in tests) or not (root / file).exists():
+        gone = root is not None and not (root / file).exists()
+        if gone or (file in files and test not in tests):
             forget(result.folder)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -162,7 +163,9 @@ def load(data: bytes) -> Record:
         BadRecord: these bytes are no record, whatever they are.
     """
     try:
-        fields = json.loads(data)
+        fields = json.loads(data, parse_float=_finite, parse_constant=_finite)
+    except BadRecord:
+        raise
     except (ValueError, RecursionError):
         raise BadRecord("it is not JSON; it may have been cut off") from None
     version = fields.get("featuremaps_result") if isinstance(fields, dict) else None
@@ -172,6 +175,14 @@ def load(data: bytes) -> Record:
         return _record(fields)
     except (KeyError, TypeError, ValueError) as error:
         raise BadRecord(f"it is not as it was written: {error}") from None
+
+
+def _finite(text: str) -> float:
+    """Read a number: JSON has none that is not finite, but Python reads and would write them."""
+    number = float(text)
+    if math.isfinite(number):
+        return number
+    raise BadRecord(f"it holds the number {text:.20}, which is not finite")
 
 
 def _record(fields: dict[str, Any]) -> Record:

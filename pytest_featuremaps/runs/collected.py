@@ -22,6 +22,11 @@ def has_baseline(item: pytest.Item) -> bool:
     return SNAPSHOT in fixture_names(item)
 
 
+def may_compare(item: pytest.Item) -> bool:
+    """Tell whether a test has a baseline, or can ask for one while it runs."""
+    return has_baseline(item) or "request" in fixture_names(item)
+
+
 def keep_only(
     config: pytest.Config, items: list[pytest.Item], is_kept: Callable[[pytest.Item], bool]
 ) -> None:

@@ -27,13 +27,39 @@ _REPEATED: Final = (
 )
 
 
-def accept_command(config: pytest.Config, nodeid: str) -> str:
-    """Return the command that records the baselines of one test anew, from where this run began."""
-    words = ["pytest", "--snapshot-update", *_repeated(config), _from_here(config, nodeid)]
+def accept_command(config: pytest.Config, *tests: str) -> str:
+    """Return the command that records the baselines of tests anew, from where this run began."""
+    return _accept(config, *(_from_here(config, one) for one in tests))
+
+
+def accept_last_failed(config: pytest.Config) -> str:
+    """Return the command that does so for all tests that failed last."""
+    # Where nothing that failed is collected, pytest would run everything that is.
+    named = config.args_source is pytest.Config.ArgsSource.ARGS
+    return _accept(config, "--last-failed", *(config.args if named else ()))
+
+
+def review_command(config: pytest.Config, output: str | None) -> str:
+    """Return the command that reviews what this run leaves, from where it began.
+
+    Args:
+        config: the run's.
+        output: the folder that was asked for; None for that of the root directory.
+    """
+    here, root = config.invocation_params.dir, config.rootpath
+    words = ["pytest-featuremaps", "review", *(["--from", output] if output else [])]
+    if here != root and (output or not here.is_relative_to(root)):
+        words += ["--root", os.path.relpath(root, here)]
     return shlex.join(words)
 
 
+def _accept(config: pytest.Config, *words: str) -> str:
+    return shlex.join(["pytest", "--snapshot-update", *_repeated(config), *words])
+
+
 def _repeated(config: pytest.Config) -> Iterator[str]:
+    for setting in config.getoption("override_ini", default=None) or ():
+        yield from ("-o", setting)
     for name, flag, usual in _REPEATED:
         value = config.getoption(name, default=None)
         if value not in {None, usual}:
@@ -57,7 +83,7 @@ def same_seed(config: pytest.Config) -> list[str]:
 def run_tolerance(config: pytest.Config) -> tuple[str | None, str]:
     """Return the tolerance of this run as it is written, and where it is; None where nowhere."""
     option = config.getoption(TOLERANCE, default=None)
-    if option:
+    if option is not None:
         return option, "--featuremaps-tolerance"
     if config.getoption(AGAINST, default=None) is not None:
         # The configuration speaks of other machines; on one, the same code gives the same bits.

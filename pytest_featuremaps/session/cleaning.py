@@ -11,6 +11,15 @@ _DESELECTED = "featuremaps_deselected"
 
 # What makes pytest collect or run a part of the tests.
 _SELECTING = ("keyword", "markexpr", "lf", "failedfirst", "deselect", "ignore", "ignore_glob")
+# Settings that do the same where one run alone has another value of them.
+_COLLECTING = (
+    "python_files",
+    "python_functions",
+    "python_classes",
+    "testpaths",
+    "norecursedirs",
+    "collect_imported_tests",
+)
 
 
 class Cleaning:
@@ -24,14 +33,26 @@ class Cleaning:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._passed: set[str] = set()
+        self._collected: set[str] = set()
         self._has_deselected = False
-        selects = any(config.getoption(name, default=None) for name in _SELECTING)
+        overridden = config.getoption("override_ini", default=None) or ()
+        selects = any(config.getoption(name, default=None) for name in _SELECTING) or any(
+            setting.partition("=")[0].strip() in _COLLECTING for setting in overridden
+        )
         self._is_complete = not selects and not any("::" in one for one in config.args)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Note a module that could not be collected, or was skipped at import."""
         if report.outcome != "passed":
             self._is_complete = False
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(
+        self, items: list[pytest.Item]
+    ) -> Generator[None, object, object]:
+        """Note the tests there are, before any plugin takes some of them away without a word."""
+        self._collected = {item.nodeid for item in items}
+        return (yield)
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
         """Note tests that were deselected."""
@@ -58,6 +79,9 @@ class Cleaning:
         """Tell syrupy, whose own hook comes next, to delete nothing after an unclean run."""
         clean = exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
         reached = len(self._passed) >= session.testscollected
+        # A controller of workers has no tests of its own.
+        if self._collected - {item.nodeid for item in getattr(session, "items", ())}:
+            self._has_deselected = True
         output = getattr(self._config, "workeroutput", None)
         if output is not None:
             # The controller sees the reports of this worker's tests, but not what it deselected.

@@ -20,15 +20,14 @@ from pytest_featuremaps.session import reporting, reviewing
 
 if TYPE_CHECKING:
     from pytest_featuremaps.snapshots.failures import Failure
-    from pytest_featuremaps.snapshots.feature_snapshot import ClaimedFiles, FeatureSnapshot
+    from pytest_featuremaps.snapshots.feature_snapshot import FeatureSnapshot
     from pytest_featuremaps.snapshots.options import RunOptions
     from pytest_featuremaps.snapshots.stores import Store
 
 _FILES: pytest.StashKey[dict[str, tuple[str, str]]] = pytest.StashKey()
 _ALIKE: pytest.StashKey[dict[str, set[str]]] = pytest.StashKey()
-_CLAIMED: pytest.StashKey[ClaimedFiles] = pytest.StashKey()
-_FAILURES: pytest.StashKey[list[Failure]] = pytest.StashKey()
-_AGREEMENTS: pytest.StashKey[list[str]] = pytest.StashKey()
+_BASELINE: pytest.StashKey[FeatureSnapshot] = pytest.StashKey()
+_PASSED: pytest.StashKey[list[bool]] = pytest.StashKey()
 _STORE: pytest.StashKey[Callable[[pytest.Item], Store]] = pytest.StashKey()
 
 
@@ -90,6 +89,8 @@ def snapshot_of(request: pytest.FixtureRequest) -> FeatureSnapshot:
     from pytest_featuremaps.snapshots.options import RunOptions
 
     _check_case(request.node)
+    noise_run = noise_run_of(request.config)
+    _check_argument(request.node, noise=noise_run is not None)
     files = request.config.stash.setdefault(_FILES, {})
     claims = ClaimedFiles(files, request.node.nodeid)
     tolerance, source = run_tolerance(request.config)
@@ -98,19 +99,33 @@ def snapshot_of(request: pytest.FixtureRequest) -> FeatureSnapshot:
         updates=request.config.getoption("update_snapshots", default=False),
         tolerance=tolerance,
         source=source,
-        noise_run=noise_run_of(request.config),
+        noise_run=noise_run,
     )
     baseline = FeatureSnapshot(_store(request, run), claims, run)
-    request.node.stash[_CLAIMED] = claims
-    request.node.stash[_FAILURES] = baseline.failures
-    request.node.stash[_AGREEMENTS] = baseline.agreements
+    request.node.stash[_BASELINE] = baseline
+    request.node.stash[_PASSED] = []
     return baseline
 
 
 def begin_body(item: pytest.Item) -> None:
-    """Let every run of a test's body claim its baselines anew."""
-    if _CLAIMED in item.stash:
-        item.stash[_CLAIMED].begin_body()
+    """Let every run of a test's body compare anew."""
+    if _BASELINE in item.stash:
+        item.stash[_BASELINE].begin_body()
+
+
+def check_asserted(item: pytest.Item) -> None:
+    """Fail a test that has passed although a comparison of it differed."""
+    failures = item.stash[_BASELINE].failures if _BASELINE in item.stash else []
+    if failures:
+        from pytest_featuremaps.session.summary import facts
+
+        pytest.fail(
+            f"{facts(failures)['first']}\n"
+            "The test compared this, and passed all the same. Nothing asserts what it found:\n"
+            f"    assert feature_maps == {SNAPSHOT}\n"
+            "To expect a difference, ask pytest_featuremaps.compare(reference, candidate) for it.",
+            pytrace=False,
+        )
 
 
 def explain(op: str, left: object, right: object) -> list[str] | None:
@@ -126,15 +141,22 @@ def explain(op: str, left: object, right: object) -> list[str] | None:
 
 def settle(item: pytest.Item, report: pytest.TestReport) -> None:
     """Report what a test's comparisons came to, keep what failed for review, and forget both."""
-    if _FAILURES not in item.stash:
+    if _BASELINE not in item.stash:
         return
-    failures, agreements = item.stash[_FAILURES], item.stash[_AGREEMENTS]
+    baseline = item.stash[_BASELINE]
+    failures, agreements = baseline.failures, baseline.agreements
+    # A body has one report, and another one for each subtest in it.
+    passed = item.stash[_PASSED]
+    if report.when == "call":
+        passed.append(report.passed or hasattr(report, "wasxfail"))
     if report.failed and failures:
         reporting.tell_failures(report, failures)
     if not item.config.getoption(NOISE_INTO):
         reviewing.leave(item, report, failures, agreements)
+        if report.when == "teardown" and passed and all(passed):
+            reviewing.forget(item)
     agreements.clear()
-    if report.failed:
+    if not report.passed:
         failures.clear()
 
 
@@ -146,6 +168,19 @@ def _check_case(item: pytest.Item) -> None:
         pytest.fail(
             f"{item.nodeid} and {others[0]} differ in case only, so on some disks their baselines "
             "would be the same file.\nGive one of the tests, or of its parameters, another name.",
+            pytrace=False,
+        )
+
+
+def _check_argument(item: pytest.Item, *, noise: bool) -> None:
+    """Refuse a test that is not known to compare where only those that are run twice."""
+    against = item.config.getoption(AGAINST) is not None
+    if (noise or against) and not has_baseline(item):
+        pytest.fail(
+            f"{item.nodeid} asks for {SNAPSHOT} only while it runs, and "
+            f"{'--featuremaps-against' if against else '--featuremaps-noise'} has to know before "
+            "which tests compare.\n"
+            f"Make {SNAPSHOT} an argument of the test, or of a fixture that it uses.",
             pytrace=False,
         )
 

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from pytest_featuremaps.session.summary import FailedTest, command, count
+from pytest_featuremaps.session.summary import FailedTest, count
 from pytest_featuremaps.wording import counted
 
 _ANNOTATIONS: Final = 10  # of one step, which is what GitHub shows
 _ROWS: Final = 50  # tests in a step summary, which may hold a megabyte
 _CELL: Final = 300  # characters of a cell in it
+_COMMAND: Final = 2000  # characters of a command in it, of which a part would be another command
 
 
 def is_here(environ: Mapping[str, str]) -> bool:
@@ -47,10 +48,8 @@ def _property(text: str) -> str:
     return _message(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def step_summary(tests: Sequence[FailedTest], *, last_failed: bool, accepts: bool = True) -> str:
+def step_summary(tests: Sequence[FailedTest], accept: str) -> str:
     """Return what the terminal says as a table in Markdown, for the page of the job."""
-    verb = "Record" if all(one.new for one in tests) else "Accept"
-    accept = f"{verb} with: <code>{_cell(command(tests[:_ROWS], last_failed=last_failed))}</code>"
     rows = [f"| {_cell(one.test)} | {one.changed} | {_cell(one.first)} |" for one in tests[:_ROWS]]
     if len(tests) > _ROWS:
         rows.append(f"| ... and {len(tests) - _ROWS} more | | |")
@@ -64,22 +63,32 @@ def step_summary(tests: Sequence[FailedTest], *, last_failed: bool, accepts: boo
             "| --- | ---: | --- |",
             *rows,
             "",
-            *([accept, ""] if accepts else []),
+            *([_accepting(tests, accept), ""] if accept else []),
             "",
         ]
     )
 
 
+def _accepting(tests: Sequence[FailedTest], command: str) -> str:
+    if len(command) > _COMMAND:
+        return "The log of this run ends with the command that accepts them."
+    verb = "Record" if all(one.new for one in tests) else "Accept"
+    return f"{verb} with: <code>{_escaped(command)}</code>"
+
+
 def _cell(text: str) -> str:
+    return _escaped(text if len(text) <= _CELL else f"{text[: _CELL - 1]}…")
+
+
+def _escaped(text: str) -> str:
     """Write a text so that Markdown and HTML see nothing in it but text."""
-    cut = text if len(text) <= _CELL else f"{text[: _CELL - 1]}…"
     return "".join(
         char
         if char.isalnum() or char in " ,.-"
         else f"&#{ord(char)};"
         if char.isprintable()
         else " "
-        for char in cut
+        for char in text
     )
 
 

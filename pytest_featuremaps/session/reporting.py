@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from pytest_featuremaps.runs.invocation import AGAINST
+from pytest_featuremaps.runs.invocation import AGAINST, accept_command, accept_last_failed
 from pytest_featuremaps.wording import FAILED_SECTION, plain
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # A report holds the numbers of this many maps: taking and sending them costs time.
 _MOST_MAPS: Final = 50
+_SAY_NOTHING: Final = ("assert False", "assert not True", "AssertionError")
 
 _FACTS: Final = "featuremaps"
 """The attribute of a report with what the summary needs; xdist sends it along."""
@@ -45,10 +46,22 @@ def tell_failures(report: pytest.TestReport, failures: Sequence[Failure]) -> Non
     """Tell the whole story of each failed comparison, and note it for the summary."""
     from pytest_featuremaps.session import summary
 
-    setattr(report, _FACTS, summary.facts(failures))
+    facts = summary.facts(failures)
+    setattr(report, _FACTS, facts)
+    _name_layer(report, facts["first"])
     for failure in failures:
         title = FAILED_SECTION + plain(failure.title, None)
         report.sections.append((title, "\n".join(failure.story)))
+
+
+def _name_layer(report: pytest.TestReport, first: str) -> None:
+    """Say in the one line of a failure what differed, where its assert saw a truth value alone."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is None:
+        return
+    message, newline, rest = crash.message.partition("\n")
+    if message in _SAY_NOTHING:
+        crash.message = f"{message}: {plain(first)}{newline}{rest}"
 
 
 def tell_comparisons(report: pytest.TestReport) -> None:
@@ -67,15 +80,18 @@ def tell_summary(reporter: pytest.TerminalReporter) -> None:
     """Sum the failed baselines of the run up, if there are any, also for GitHub Actions."""
     # A test that failed, then passed when it ran again, is under another name.
     failed = [one for kind in ("failed", "error") for one in reporter.stats.get(kind, [])]
-    tests = list({one.nodeid: _test(one) for one in failed if hasattr(one, _FACTS)}.values())
-    if not tests:
+    told: dict[str, list[pytest.TestReport]] = {}
+    for one in failed:
+        if hasattr(one, _FACTS):
+            told.setdefault(one.nodeid, []).append(one)
+    if not told:
         return
     from pytest_featuremaps.session import github, summary
 
-    last_failed = reporter.config.pluginmanager.hasplugin("lfplugin")
-    accepts = reporter.config.getoption(AGAINST) is None
+    tests = [_test(reports) for reports in told.values()]
+    accept = _accept(reporter.config, list(told))
     reporter.section("feature baselines", sep="-")
-    for line in summary.lines(tests, last_failed=last_failed, accepts=accepts):
+    for line in summary.lines(tests, accept):
         reporter.write_line(line)
     if not github.is_here(os.environ):
         return
@@ -84,14 +100,25 @@ def tell_summary(reporter: pytest.TerminalReporter) -> None:
         reporter.write_line(line)
     path = os.environ.get("GITHUB_STEP_SUMMARY")
     if path:
-        page = github.step_summary(tests, last_failed=last_failed, accepts=accepts)
-        trouble = github.append(path, page)
+        trouble = github.append(path, github.step_summary(tests, accept))
         if trouble:
             reporter.write_line(trouble)
 
 
-def _test(report: pytest.TestReport) -> FailedTest:
-    from pytest_featuremaps.session.summary import FailedTest
+def _accept(config: pytest.Config, tests: Sequence[str]) -> str:
+    """Return the command that accepts the changes of these tests, and runs nothing else."""
+    if config.getoption(AGAINST) is not None:
+        return ""
+    plugin = config.pluginmanager.get_plugin("lfplugin")
+    last = {str(one) for one in getattr(plugin, "lastfailed", ())}
+    if len(tests) > 1 and last == set(tests) and not config.option.pyargs:
+        return accept_last_failed(config)
+    return accept_command(config, *tests)
 
-    file, line, _ = report.location
-    return FailedTest(report.nodeid, **getattr(report, _FACTS), file=file, line=(line or 0) + 1)
+
+def _test(reports: Sequence[pytest.TestReport]) -> FailedTest:
+    from pytest_featuremaps.session import summary
+
+    file, line, _ = reports[0].location
+    facts = [getattr(one, _FACTS) for one in reports]
+    return summary.summed_up(reports[0].nodeid, facts, file=file, line=(line or 0) + 1)

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from pytest_featuremaps.runs.collected import has_baseline
-from pytest_featuremaps.runs.invocation import AGAINST
+from pytest_featuremaps.runs.collected import may_compare
+from pytest_featuremaps.runs.invocation import AGAINST, review_command
 
 if TYPE_CHECKING:
     from pytest_featuremaps.snapshots.failures import Failure
 
 _OUTPUT: Final = "featuremaps_output"
 _REPORT: Final = "featuremaps_report"
+_TROUBLE: pytest.StashKey[str] = pytest.StashKey()
 
 
 def add_options(group: pytest.OptionGroup) -> None:
@@ -66,16 +67,23 @@ def leave(
 ) -> None:
     """Keep a test's failed comparisons for review, and say in its report where they are.
 
-    What earlier runs left is removed as soon as the comparison, or the whole test, passes.
+    What earlier runs left of a comparison is removed as soon as it passes.
     """
     from pytest_featuremaps.snapshots import results
 
     place = output_of(item.config), item.config.rootpath, item.nodeid
-    passed = report.when == "call" and (report.passed or hasattr(report, "wasxfail"))
-    results.settle(*place, agreements, passed=passed)
+    results.settle(*place, agreements)
     if report.failed and failures:
-        left = results.keep(*place, failures)
+        command = review_command(item.config, item.config.getoption(_OUTPUT))
+        left = results.keep(*place, failures, review=command)
         report.sections.append(("feature maps to review", "\n".join(left)))
+
+
+def forget(item: pytest.Item) -> None:
+    """Remove what earlier runs left of a test that has passed as a whole."""
+    from pytest_featuremaps.review import folder
+
+    folder.forget_test(output_of(item.config), item.nodeid)
 
 
 def sweep(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
@@ -86,8 +94,9 @@ def sweep(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
         from pytest_featuremaps.review import folder
 
         files = {item.nodeid.partition("::")[0] for item in items}
-        tests = {item.nodeid for item in items if has_baseline(item)}
-        folder.sweep(output, config.rootpath, files, tests)
+        tests = {item.nodeid for item in items if may_compare(item)}
+        root = None if config.getoption(_OUTPUT) else config.rootpath
+        folder.sweep(output, root, files, tests)
 
 
 def write_page(config: pytest.Config) -> None:
@@ -96,16 +105,22 @@ def write_page(config: pytest.Config) -> None:
     if path is not None and not hasattr(config, "workerinput"):
         from pytest_featuremaps import disk
         from pytest_featuremaps.review import folder, page
+        from pytest_featuremaps.review.records import BadRecord
 
-        path.parent.mkdir(parents=True, exist_ok=True)
-        disk.replace(path, page.render(folder.read(output_of(config)), _unused(config)))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            disk.replace(path, page.render(folder.read(output_of(config)), _unused(config)))
+        except (OSError, BadRecord) as error:
+            # The run itself must be reported, whatever becomes of its page.
+            config.stash[_TROUBLE] = f"the page could not be written: {error}"
 
 
 def tell_page(reporter: pytest.TerminalReporter) -> None:
-    """Say where the page is."""
+    """Say where the page is, or why there is none."""
     path = _page(reporter.config)
     if path is not None:
-        reporter.write_line(f"feature maps to review: {path}")
+        written = f"feature maps to review: {path}"
+        reporter.write_line(reporter.config.stash.get(_TROUBLE, written))
 
 
 def output_of(config: pytest.Config) -> Path:
@@ -146,11 +161,13 @@ def _unused(config: pytest.Config) -> list[str]:
 
 def _unfinished(config: pytest.Config) -> set[tuple[str, str]]:
     """Return the module and the name of each test that did not come to its end."""
+    from pytest_featuremaps.filenames import name_of_test
+
     reporter: pytest.TerminalReporter | None = config.pluginmanager.get_plugin("terminalreporter")
     reports = [
         one
         for kind in ("failed", "error", "skipped", "xfailed", "rerun")
         for one in (reporter.stats.get(kind, []) if reporter else [])
     ]
-    ids = (one.nodeid.split("::") for one in reports if isinstance(one, pytest.TestReport))
-    return {(Path(file).stem, ".".join(names)) for file, *names in ids}
+    ids = (one.nodeid for one in reports if isinstance(one, pytest.TestReport))
+    return {(Path(one.partition("::")[0]).stem, name_of_test(one)) for one in ids}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,19 +36,29 @@ class FailedTest:
 
 
 def facts(failures: Sequence[Failure]) -> dict[str, Any]:
-    """Return what is known of a `FailedTest` as plain JSON, which crosses from a worker.
+    """Return what one report says of a test for the summary, as JSON, which crosses from a worker.
 
     A table and a picture of one map are one changed map. The comparison of the most maps
     knows best which was the first.
     """
-    changed = {key for failure in failures for key in _changed(failure)}
+    changed = {key: None for failure in failures for key in _changed(failure)}
     widest = max(failures, key=_width)
     first = widest.headline[0]
     if widest.comparison:  # numbers agree, a picture does not, and its line names no layer
         first = f"{widest.title}: {first}"
     bare = [one for one in failures if one.comparison is None]
     new = not changed and all(one.expected is None for one in bare)
-    return {"changed": len(changed), "first": first, "new": new}
+    return {"changed": list(changed), "first": first, "width": _width(widest), "new": new}
+
+
+def summed_up(
+    test: str, reports: Sequence[Mapping[str, Any]], *, file: str, line: int
+) -> FailedTest:
+    """Sum up the facts of one test's reports: that of its body, and those of its subtests."""
+    changed = {key for one in reports for key in one["changed"]}
+    first = max(reports, key=lambda one: int(one["width"]))["first"]
+    new = all(one["new"] for one in reports)
+    return FailedTest(test, len(changed), first, new=new, file=file, line=line)
 
 
 def _width(failure: Failure) -> int:
@@ -65,20 +74,19 @@ def _changed(failure: Failure) -> list[str]:
     return differing or [one.key for one in failure.comparison.entries]
 
 
-def lines(tests: Sequence[FailedTest], *, last_failed: bool, accepts: bool = True) -> Iterator[str]:
+def lines(tests: Sequence[FailedTest], accept: str) -> Iterator[str]:
     """Yield the lines for a terminal.
 
     Args:
         tests: those that failed, at least one.
-        last_failed: whether this pytest knows `--last-failed`.
-        accepts: whether there are baselines to accept the changes into.
+        accept: the command that accepts the changes; empty where no baseline could take them.
     """
     yield count(tests)
     yield from (f"  {one.test}: {one.first}" for one in tests[:_TOLD])
     if len(tests) > _TOLD:
         yield f"  ... and {len(tests) - _TOLD} more"
-    if accepts:
-        yield f"{_next(tests)}: {command(tests, last_failed=last_failed)}"
+    if accept:
+        yield f"{_next(tests)}: {accept}"
 
 
 def _next(tests: Sequence[FailedTest]) -> str:
@@ -103,10 +111,3 @@ def count(tests: Sequence[FailedTest]) -> str:
         theirs = "has a baseline" if broken == 1 else "have baselines"
         told.append(f"{counted(broken, 'test')} {theirs} that cannot be read")
     return "; ".join(told)
-
-
-def command(tests: Sequence[FailedTest], *, last_failed: bool) -> str:
-    """Return what accepts the changes of these tests, and runs nothing else."""
-    if len(tests) > 1 and last_failed:
-        return "pytest --snapshot-update --last-failed"
-    return f"pytest --snapshot-update {shlex.join(one.test for one in tests)}"

@@ -52,7 +52,7 @@ class Extension(SingleFileSnapshotExtension):
     def get_snapshot_name(cls, *, test_location: PyTestLocation, index: int | str = 0) -> str:
         """Return a file name that no other text gives."""
         suffix = index if isinstance(index, str) else ""
-        return filenames.encode(test_location.snapshot_name + suffix, limit=filenames.NAME_LIMIT)
+        return filenames.encode(test_location.snapshot_name, suffix, limit=filenames.NAME_LIMIT)
 
     @classmethod
     def matches_test_location(

@@ -16,6 +16,7 @@ from pytest_featuremaps.errors import BaselineError, FeatureMapsWarning
 from pytest_featuremaps.maps import measuring
 from pytest_featuremaps.maps.feature_map import FeatureMap
 from pytest_featuremaps.maps.feature_maps import FeatureMaps
+from pytest_featuremaps.snapshots.asked import channels_of, sample_of
 from pytest_featuremaps.snapshots.extensions import (
     Extension,
     Picture,
@@ -103,6 +104,14 @@ class FeatureSnapshot:
         )
         self.failures: list[Failure] = []
         self.agreements: list[str] = []
+        self._before_body: int | None = None
+
+    def begin_body(self) -> None:
+        """Let every run of the test's body start from what was compared before the first."""
+        self._claims.begin_body()
+        if self._before_body is None:
+            self._before_body = len(self.failures)
+        del self.failures[self._before_body :]
 
     def __call__(
         self,
@@ -131,7 +140,9 @@ class FeatureSnapshot:
         """
         of_run = self._run.tolerance, self._run.source
         asked, source = of_run if tolerance is None else (tolerance, "this comparison")
-        options = ComparisonOptions(name, asked_for(asked), source, sample, channels, rename)
+        options = ComparisonOptions(
+            name, asked_for(asked), source, sample_of(sample), channels_of(channels), rename
+        )
         one = FeatureSnapshot(self._store, self._claims, self._run, options)
         one.failures, one.agreements = self.failures, self.agreements
         return one
@@ -142,6 +153,12 @@ class FeatureSnapshot:
             if not other:
                 raise BaselineError(
                     "There is no feature map to compare with a baseline.\n" + other.summary()
+                )
+            if self._options.channels is not None:
+                raise BaselineError(
+                    "channels= is for a picture; a table compares whole feature maps.\n"
+                    "Take it away, or compare one map: "
+                    f'feature_maps["{next(iter(other))}"] == feature_snapshot(channels=...)'
                 )
             numbers = measuring.table(other, sample=self._options.sample)
             return self._compare(TableExtension, numbers, suffix, list(other.values()))
@@ -158,6 +175,13 @@ class FeatureSnapshot:
             f"feature_snapshot compares feature maps, not {type(other).__name__}.\n"
             "Write `feature_maps == feature_snapshot` for a table of numbers, or "
             '`feature_maps["conv1"] == feature_snapshot` for a picture.'
+        )
+
+    def __ne__(self, other: object) -> bool:
+        raise TypeError(
+            "feature_snapshot is compared with ==, and an update records what is compared.\n"
+            "Write `assert feature_maps == feature_snapshot`. To expect a difference, ask "
+            "pytest_featuremaps.compare(reference, candidate) for it."
         )
 
     def __repr__(self) -> str:

@@ -21,7 +21,9 @@ PICTURE = "picture.png"
 """A picture that has no baseline yet, enlarged to be looked at."""
 
 
-def keep(output: Path, root: Path, test: str, failures: Sequence[Failure]) -> list[str]:
+def keep(
+    output: Path, root: Path, test: str, failures: Sequence[Failure], *, review: str
+) -> list[str]:
     """Keep failed comparisons for review, and return lines that say where they are.
 
     Args:
@@ -29,8 +31,9 @@ def keep(output: Path, root: Path, test: str, failures: Sequence[Failure]) -> li
         root: the root directory, which paths of baselines are relative to.
         test: the test's id.
         failures: why each comparison failed.
+        review: the command that decides on it.
     """
-    lines = []
+    lines, left = [], False
     for failure in failures:
         record, files = _result(failure, test, _relative(root, failure.location))
         try:
@@ -41,12 +44,11 @@ def keep(output: Path, root: Path, test: str, failures: Sequence[Failure]) -> li
         else:
             shown = PICTURE if PICTURE in files else (record.difference or record.update).file
             lines.append(_relative(root, str(place / shown)))
-    if any(failure.revision for failure in failures):
-        return lines  # there is no baseline to accept them into
-    return [*lines, "decide with: pytest-featuremaps review"]
+            left = left or not failure.revision  # there is no baseline to accept it into
+    return [*lines, f"decide with: {review}"] if left else lines
 
 
-def settle(output: Path, root: Path, test: str, agreements: Iterable[str], *, passed: bool) -> None:
+def settle(output: Path, root: Path, test: str, agreements: Iterable[str]) -> None:
     """Remove the results of earlier runs that no longer wait for a decision.
 
     Args:
@@ -54,10 +56,7 @@ def settle(output: Path, root: Path, test: str, agreements: Iterable[str], *, pa
         root: the root directory, which paths of baselines are relative to.
         test: the test's id.
         agreements: the baselines that the test agreed with.
-        passed: whether the whole test did not fail, so that nothing is to be decided.
     """
-    if passed:
-        folder.forget_test(output, test)
     for location in agreements:
         folder.forget_comparison(output, test, _relative(root, location))
 
