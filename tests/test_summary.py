@@ -235,9 +235,9 @@ def run(pytester, write, monkeypatch):
 
 def accept_of(result):
     """The command that a run ends with, as a list of arguments."""
-    start = "next, look at them; accept with: pytest "
-    (line,) = [one for one in result.outlines if one.startswith(start)]
-    return shlex.split(line.removeprefix(start))
+    starts = ("next, look at them; accept with: pytest ", "record with: pytest ")
+    (line,) = [one for one in result.outlines if one.startswith(starts)]
+    return shlex.split(line.partition(": pytest ")[2])
 
 
 def test_a_run_is_summed_up_and_its_command_accepts_all_of_it(run):
