@@ -139,11 +139,22 @@ def _changed(comparison: Comparison) -> str:
 
 def _block(comparison: Comparison, entry: Entry) -> structure.Block | None:
     """The maps that came, went or are called otherwise together with this one; None if none."""
-    for _, blocks in _blocks(comparison):
-        for block in blocks:
-            if entry.key in block.keys and len(block.keys) > 1:
-                return block
-    return None
+    block = _by_key(comparison).get(_place(entry))
+    return block if block and len(block.keys) > 1 else None
+
+
+def _by_key(comparison: Comparison) -> dict[tuple[bool, str], structure.Block]:
+    """Every map in a block: whether it is gone and its key, which another one may have now."""
+    return {
+        (word == "removed", key): block
+        for word, blocks in _blocks(comparison)
+        for block in blocks
+        for key in block.keys
+    }
+
+
+def _place(entry: Entry) -> tuple[bool, str]:
+    return entry.kind == "removed", entry.key
 
 
 def _reason(comparison: Comparison, first: Entry, width: int | None = None) -> Iterator[str]:
@@ -193,13 +204,12 @@ def _following_in_short(comparison: Comparison) -> Iterator[str]:
 
 def _following(comparison: Comparison, first: Entry) -> Iterator[str]:
     """What comes after the first; a block that came, went or is called otherwise in one line."""
-    blocks = [block for _, blocks in _blocks(comparison) for block in blocks]
-    names = {key: block for block in blocks for key in block.keys}
-    told = {id(names.get(first.key))} if not first.violations else set()
+    names = _by_key(comparison)
+    told = {id(names.get(_place(first)))} if not first.violations else set()
     others = set(structure.changed_weights(comparison))
     lines = []
     for entry in comparison.entries:
-        block = None if entry.violations else names.get(entry.key)
+        block = None if entry.violations else names.get(_place(entry))
         if entry.agrees or entry is first or (block and id(block) in told):
             continue
         if block and len(block.keys) > 1:
