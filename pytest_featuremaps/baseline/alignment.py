@@ -210,7 +210,10 @@ class _Aligning:
         return difference(self._expected[pair[0]].key, self._actual[pair[1]].key)
 
     def _pair_in_any_order(self) -> None:
-        """Pair what is left and stands in another order: as its block does, by key, by values."""
+        """Pair what is left and stands in another order.
+
+        As its block does, by key, by its kind among the members of a container, or by values.
+        """
         self._loose += self._followers()
         rows, columns = self._left()
         free = set(columns)
@@ -219,8 +222,14 @@ class _Aligning:
             # In a container, what has the number of a block that went may well be another one.
             if skeleton(key) == key and self._after.get(key, -1) in free:
                 self._loose.append((row, self._after[key]))
+        self._pair_members(likeness.same_key_and_type)
+        self._pair_members(likeness.same_container_and_type)
         alike = list(self._matches(*self._left(), likeness.same_form, unique=False))
         self._loose += [pair for pair in alike if self._passes(pair, self._is_renamed)]
+
+    def _pair_members(self, token: Token) -> None:
+        alike = list(self._matches(*self._left(), token, unique=False))
+        self._loose += [pair for pair in alike if self._is_member(pair)]
 
     def _followers(self) -> list[Pair]:
         """What is left in blocks of which other lines are paired, paired as those are."""

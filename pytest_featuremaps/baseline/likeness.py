@@ -38,6 +38,12 @@ def same_skeleton_and_type(line: Line) -> Hashable:
     return skeleton(line.key), line.module_type
 
 
+def same_container_and_type(line: Line) -> Hashable:
+    """Return the path around it, and the kind of its module."""
+    path, suffix = split(line.key)
+    return tuple(path[:-1]), suffix, line.module_type
+
+
 def same_skeleton(line: Line) -> Hashable:
     """Return its key without the numbers of containers."""
     return skeleton(line.key)
