@@ -286,6 +286,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter,
             [one for kind in kinds for one in terminalreporter.stats.get(kind, [])],
         )
+    comparisons.tell_gaps(terminalreporter)
     reviewing.tell_page(terminalreporter)
 
 

@@ -810,6 +810,15 @@ def test_an_update_changes_the_lines_beyond_tolerance_only():
     assert merge(stored, here) == b"\n".join([header, a, new, b, d, b""])
 
 
+def test_what_a_stored_line_lacks_is_written_and_what_this_run_lacks_is_kept():
+    whole = [drifted(key="a"), drifted(key="b"), drifted(key="c")]
+    bare = {"stats": {}, "sketch": None, "digest": None}
+    before = table(replace(whole[0], **bare), replace(whole[1], sketch=None), whole[2])
+    here = table(*whole[:2], replace(whole[2], sketch=None))
+
+    assert merge(dump(before), here) == dump(table(*whole))
+
+
 def test_what_agrees_is_left_alone_to_the_byte():
     stored = b" " + dump(table(drifted(key="a"), drifted(key="b")))[:-1] + b" \n \n"
     here = table(drifted(key="b", gain=1.00001), drifted(key="a", gain=1.00001), torch="2.14.1")

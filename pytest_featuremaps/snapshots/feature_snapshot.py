@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 import warnings
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -124,9 +124,19 @@ class Store(Protocol):
 class Committed:
     """The baselines that syrupy keeps in `__snapshots__`."""
 
-    def __init__(self, snapshot: SnapshotAssertion, run: Run) -> None:
+    def __init__(
+        self, snapshot: SnapshotAssertion, run: Run, note_gaps: Callable[[str], None]
+    ) -> None:
+        """Keep what comparisons are made with.
+
+        Args:
+            snapshot: syrupy's fixture.
+            run: what all comparisons of the test are made with.
+            note_gaps: is told what a comparison that passes did not compare.
+        """
         self._snapshot = snapshot
         self._run = run
+        self._note_gaps = note_gaps
 
     @property
     def location(self) -> PyTestLocation:
@@ -161,6 +171,8 @@ class Committed:
         if result.exception is not None:
             raise result.exception
         if equal:
+            if extension.gaps:
+                self._note_gaps(f"{extension.title}, {extension.gaps}")
             return None
         verdict: Verdict = extension.verdict
         return replace(verdict, expected=extension.stored, actual=as_bytes(result.asserted_data))

@@ -35,6 +35,8 @@ def environments(comparison: Comparison) -> Iterator[str]:
 
 def _causes(comparison: Comparison, first: Entry, before: Line, after: Line) -> Iterator[str]:
     """What may be the cause, from the surest."""
+    if first.violations and first.violations[0].quantity == "numbers":
+        yield 'no values of it are kept any more (keep="shapes", or shapes_only)'
     own = next(_own(comparison, first, before, after), "")
     other_input = any(change[0] == INPUTS for change in comparison.environment_changes)
     if other_input and not any(environments(comparison)):

@@ -8,7 +8,7 @@ from typing import Final
 from pytest_featuremaps.baseline.comparing import Comparison
 from pytest_featuremaps.baseline.judging import Entry, Violation, shape_text
 from pytest_featuremaps.baseline.tables import Line, Value
-from pytest_featuremaps.wording import plain
+from pytest_featuremaps.wording import counted, plain
 
 WIDTH: Final = 100
 KEY_WIDTH: Final = 36  # of a key in a line of limited width
@@ -70,6 +70,16 @@ def say_fully(comparison: Comparison, entry: Entry, violation: Violation) -> str
     if entry.expected is None or entry.actual is None or name not in entry.actual.stats:
         return said
     return f"{said} ({entry.expected.stats[name]:.6g} → {entry.actual.stats[name]:.6g})"
+
+
+def gaps(comparison: Comparison) -> str:
+    """Return what was not compared, for not both sides hold it; empty where that is nothing."""
+    skipped = {name: None for entry in comparison.entries for name in entry.skipped}
+    if not skipped:
+        return ""
+    maps = sum(bool(entry.skipped) for entry in comparison.entries)
+    names = listing([quantity(one) for one in skipped])
+    return f"{maps} of {counted(len(comparison.entries), 'map')}: {names}"
 
 
 def quantity(name: str) -> str:
