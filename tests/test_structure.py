@@ -252,6 +252,8 @@ def test_a_module_that_runs_once_more_has_one_call_more(seeded, before):
         ("conv1#0", "renamed"),
         ("conv1#1", "added"),
     ]
+    assert headline(comparison, "t")[0] == "conv1 runs 2 times, 1 in the baseline"
+    assert headline(compare(twice, once), "t")[0] == "conv1 runs 1 time, 2 in the baseline"
 
 
 def test_an_accepted_insertion_keeps_the_numbers_of_what_was_only_renumbered(net, before):

@@ -8,6 +8,7 @@ from typing import Final
 
 from pytest_featuremaps.baseline.comparing import Comparison
 from pytest_featuremaps.baseline.judging import Entry, narrowest
+from pytest_featuremaps.baseline.key_parts import any_call
 from pytest_featuremaps.baseline.tolerances import PROFILES
 from pytest_featuremaps.story import causes, structure
 from pytest_featuremaps.story.phrases import (
@@ -116,6 +117,9 @@ def _opening(comparison: Comparison, first: Entry, width: int | None = None) -> 
         return f"{name(comparison, first, width)} {_changed(comparison)}: {told}"
     key, block = plain(first.key, width), _block(comparison, first)
     if first.partner:
+        calls = _calls(comparison, first, width)
+        if calls:
+            return calls
         same = "the same map" if first.actual and first.actual.stats else "of the same shape"
         others = f"{plain(block.name, width)}, {len(block.keys)} maps" if block else same
         return f"{key} {called(first, width)}: {others}"
@@ -127,6 +131,19 @@ def _opening(comparison: Comparison, first: Entry, width: int | None = None) -> 
     if block is None:
         return f"{key} is {state}: {rest}{' it' if state == 'new' else ''}"
     return f"{key} is {state}, as is all of {plain(block.name, width)}: {len(block.keys)} maps"
+
+
+def _calls(comparison: Comparison, entry: Entry, width: int | None) -> str:
+    """How often its layer runs on each side, where its number of calls is all that changed."""
+    one = any_call(entry.key)
+    if entry.partner is None or any_call(entry.partner) != one:
+        return ""
+    here = [other.actual for other in comparison.entries]
+    there = [other.expected for other in comparison.entries]
+    now, before = (
+        sum(bool(line and any_call(line.key) == one) for line in side) for side in (here, there)
+    )
+    return f"{plain(one, width)} runs {counted(now, 'time')}, {before} in the {comparison.against}"
 
 
 def _say_first(comparison: Comparison, entry: Entry) -> str:
