@@ -198,6 +198,11 @@ def test_the_opening_names_the_first_divergent_layer(before, after, opening):
             "its weights are not known any more: they, its code or its input changed",
         ),
         (
+            {},
+            {"weights": ""},
+            "its weights are not known, as in training mode: they, its code or its input changed",
+        ),
+        (
             {"inputs": "1", "weights": ""},
             {"inputs": "1", "weights": ""},
             "its weights are not known any more: they or its code changed",

@@ -72,7 +72,9 @@ def _own(comparison: Comparison, first: Entry, before: Line, after: Line) -> Ite
     if "" in (before.weights, after.weights):
         same_input = before.inputs is not None and before.inputs == after.inputs
         suspects = "they or its code" if same_input else "they, its code or its input"
-        yield f"its weights are not known any more: {suspects} changed"
+        # Of a layer in training mode they change while it runs.
+        known = " any more" if before.weights == "" else ", as in training mode"
+        yield f"its weights are not known{known}: {suspects} changed"
 
 
 def _from_input(comparison: Comparison, before: Line, after: Line) -> str:
