@@ -228,7 +228,12 @@ BROKEN = {
     broken(noise=0).replace(b'"noise": 0', b'"noise": ' + b"9" * 5000): (
         "line 2 of the baseline is not JSON; the file may have been cut off"
     ),
-    broken(noise=math.nan): "line 2 of the baseline is not JSON; the file may have been cut off",
+    broken(noise=math.nan): "line 2 of the baseline holds NaN, which JSON does not know",
+    broken(noise=-math.inf): "line 2 of the baseline holds -Infinity, which JSON does not know",
+    b"\xef\xbb\xbf" + HEADER: ("the baseline begins with a byte order mark: save it without one"),
+    (HEADER + broken()).replace(b"\n", b"\r"): (
+        "the lines of the baseline end in CR alone: save it with LF line ends"
+    ),
     b"[]": "line 1 of the baseline must be an object, found a list",
     HEADER + b"null": "line 2 of the baseline must be an object, found null",
     b"{}": "line 1 of the baseline has no `featuremaps`",
@@ -246,7 +251,14 @@ BROKEN = {
     ),
     without("key"): "line 2 of the baseline has no `key`",
     without("stats"): "line 2 of the baseline has no `stats`",
-    broken(key=7): "`key` in line 2 of the baseline must be a string, found a number",
+    b'{"featuremaps":0}': (
+        "`featuremaps` in line 1 of the baseline must be a positive integer, found the number 0"
+    ),
+    b'{"featuremaps":1.0}': (
+        "`featuremaps` in line 1 of the baseline must be a positive integer, found the number 1.0"
+    ),
+    broken(key=10**30): "`key` in line 2 of the baseline must be a string, found a number",
+    broken(key=7): "`key` in line 2 of the baseline must be a string, found the number 7",
     broken(dtype=None): "`dtype` in line 2 of the baseline must be a string, found null",
     broken(shape=[1, -2]): (
         "`shape` in line 2 of the baseline must be a list of non-negative integers, found a list"
@@ -283,7 +295,7 @@ BROKEN = {
         "non-negative integer, found an object"
     ),
     broken(noise=-1.0): (
-        "`noise` in line 2 of the baseline must be a non-negative number, found a number"
+        "`noise` in line 2 of the baseline must be a non-negative number, found the number -1.0"
     ),
     broken() + b"\n" + broken().splitlines()[1]: (
         "line 3 of the baseline repeats the `key` of an earlier line"
