@@ -16,12 +16,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from pytest_featuremaps import writing
-from pytest_featuremaps.review import choosing, deciding, folder, page, telling
-from pytest_featuremaps.review.choosing import BadApprovals, UnknownResult
-from pytest_featuremaps.review.deciding import Choice
+from pytest_featuremaps import disk
+from pytest_featuremaps.review import deciding, folder, listing, page, selection
+from pytest_featuremaps.review.interactive import InteractiveReview
 from pytest_featuremaps.review.records import RECORD, BadRecord
-from pytest_featuremaps.review.walking import Walk
+from pytest_featuremaps.review.selection import BadApprovals, Selection, UnknownResult
 from pytest_featuremaps.wording import plain
 
 DONE, LEFT, WRONG, NOTHING, IN_CI = range(5)
@@ -33,11 +32,11 @@ _CODES: Final = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command, and return the exit code."""
-    asked = _parser().parse_args(arguments)
+    args = _parser().parse_args(arguments)
     # Once: a command that clears a project's results must not go on in another's around it.
-    asked.root = _root(asked.root)
+    args.root = _root(args.root)
     try:
-        return int(asked.run(asked))
+        return int(args.run(args))
     except KeyboardInterrupt:
         return _complain("Interrupted; pytest-featuremaps list shows what is left.", LEFT)
     except UnknownResult as error:
@@ -109,71 +108,71 @@ def _add_filters(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _list(asked: argparse.Namespace) -> int:
-    choices = _chosen(asked)
-    if asked.json:
-        _say(json.dumps([_described(one) for one in choices], indent=1))
+def _list(args: argparse.Namespace) -> int:
+    selected = _selected(args)
+    if args.json:
+        _say(json.dumps([_described(one) for one in selected], indent=1))
     else:
-        _say("\n".join([*telling.listed(choices), telling.summary(choices)]))
-    return LEFT if choices else DONE
+        _say("\n".join([*listing.lines(selected), listing.summary(selected)]))
+    return LEFT if selected else DONE
 
 
-def _review(asked: argparse.Namespace) -> int:
+def _review(args: argparse.Namespace) -> int:
     if _is_in_ci():
         return _refuse_in_ci()
-    choices = _chosen(asked)
-    _say(telling.summary(choices))
-    walk = Walk(choices, _say)
+    selected = _selected(args)
+    _say(listing.summary(selected))
+    review = InteractiveReview(selected, _say)
     try:
-        walk.run(input)
+        review.run(input)
     except KeyboardInterrupt:
         return _complain("Interrupted: nothing was accepted or rejected.", LEFT)
-    accepted = _carry_out("accept", walk.choices("accept"), asked)
-    rejected = _carry_out("reject", walk.choices("reject"), asked)
-    left = _chosen(asked)
-    _say(telling.summary(left))
+    accepted = _carry_out("accept", review.selections("accept"), args)
+    rejected = _carry_out("reject", review.selections("reject"), args)
+    left = _selected(args)
+    _say(listing.summary(left))
     return LEFT if left else max(accepted, rejected)
 
 
-def _accept(asked: argparse.Namespace) -> int:
+def _accept(args: argparse.Namespace) -> int:
     if _is_in_ci():
         return _refuse_in_ci()
-    if asked.approvals is None:
-        return _decide("accept", _chosen(asked), asked)
+    if args.approvals is None:
+        return _decide("accept", _selected(args), args)
     try:
-        decisions = list(choosing.decided(_results(asked), asked.approvals.read_bytes()))
+        decisions = list(selection.approved(_results(args), args.approvals.read_bytes()))
     except BadApprovals as error:
-        return _complain(f"{asked.approvals}: {error}.", WRONG)
-    codes = [_decide(verdict, [choice], asked) for verdict, choice in decisions]
+        return _complain(f"{args.approvals}: {error}.", WRONG)
+    codes = [_decide(decision, [chosen], args) for decision, chosen in decisions]
     return max(codes, default=NOTHING)
 
 
-def _reject(asked: argparse.Namespace) -> int:
-    return _decide("reject", _chosen(asked), asked)
+def _reject(args: argparse.Namespace) -> int:
+    return _decide("reject", _selected(args), args)
 
 
-def _report(asked: argparse.Namespace) -> int:
-    results = [choice.result for choice in _chosen(asked)]
-    path = asked.output or Path("featuremaps.html")
-    writing.replace(path, page.render(results))
+def _report(args: argparse.Namespace) -> int:
+    results = [chosen.result for chosen in _selected(args)]
+    path = args.output or Path("featuremaps.html")
+    disk.replace(path, page.render(results))
     _say(str(path))
     return DONE
 
 
-def _decide(verdict: str, choices: Sequence[Choice], asked: argparse.Namespace) -> int:
-    if not choices:
+def _decide(decision: str, selected: Sequence[Selection], args: argparse.Namespace) -> int:
+    if not selected:
         return _complain("Nothing waits for review that was asked for.", NOTHING)
-    return _carry_out(verdict, choices, asked)
+    return _carry_out(decision, selected, args)
 
 
-def _carry_out(verdict: str, choices: Iterable[Choice], asked: argparse.Namespace) -> int:
+def _carry_out(decision: str, selected: Iterable[Selection], args: argparse.Namespace) -> int:
     """Accept or reject, one result after the other; what is refused does not stop the rest."""
     code = DONE
-    dry, in_json = getattr(asked, "dry_run", False), getattr(asked, "json", False)
+    dry, in_json = getattr(args, "dry_run", False), getattr(args, "json", False)
     outcomes = []
     try:
-        for choice in choices:
-            outcome = _outcome(verdict, choice, asked.root, dry=dry)
+        for chosen in selected:
+            outcome = _outcome(decision, chosen, args.root, dry=dry)
             code = LEFT if outcome["outcome"] == "refused" else code
             outcomes.append(outcome)
     finally:  # also where Ctrl-C leaves the rest as it is
@@ -182,16 +181,16 @@ def _carry_out(verdict: str, choices: Iterable[Choice], asked: argparse.Namespac
     return code
 
 
-def _outcome(verdict: str, choice: Choice, root: Path, *, dry: bool) -> dict[str, Any]:
-    done, reason = f"would {verdict}" if dry else f"{verdict}ed", ""
+def _outcome(decision: str, chosen: Selection, root: Path, *, dry: bool) -> dict[str, Any]:
+    done, reason = f"would {decision}" if dry else f"{decision}ed", ""
     try:
-        if verdict == "accept":
-            deciding.accept(choice, root, dry=dry)
+        if decision == "accept":
+            deciding.accept(chosen, root, dry=dry)
         else:
-            deciding.reject(choice, dry=dry)
+            deciding.reject(chosen, dry=dry)
     except (deciding.Refused, OSError) as error:
         done, reason = "refused", str(error)
-    return {**_described(choice, whole=False), "outcome": done, "reason": reason}
+    return {**_described(chosen, whole=False), "outcome": done, "reason": reason}
 
 
 def _told(outcome: dict[str, Any]) -> str:
@@ -200,13 +199,13 @@ def _told(outcome: dict[str, Any]) -> str:
     return plain(f"{outcome['outcome']} {outcome['baseline']}{reason}", None)
 
 
-def _described(choice: Choice, *, whole: bool = True) -> dict[str, Any]:
-    result, record = choice.result, choice.result.record
+def _described(chosen: Selection, *, whole: bool = True) -> dict[str, Any]:
+    result, record = chosen.result, chosen.result.record
     described: dict[str, Any] = {
         "id": record.id,
         "test": record.test,
         "baseline": record.baseline,
-        "layers": [one.key for one in record.pending if one.key in choice.keys],
+        "layers": [one.key for one in record.pending if one.key in chosen.keys],
     }
     if whole:
         described |= {
@@ -215,19 +214,19 @@ def _described(choice: Choice, *, whole: bool = True) -> dict[str, Any]:
             "first": record.first,
             "why": record.why,
             "headline": record.headline,
-            "pictures": [str(path) for path in telling.pictures(result)],
+            "pictures": [str(path) for path in listing.pictures(result)],
             "record": str(result.folder / RECORD),
         }
     return described
 
 
-def _chosen(asked: argparse.Namespace) -> list[Choice]:
-    return choosing.choose(_results(asked), asked.names, test=asked.test, layer=asked.layer)
+def _selected(args: argparse.Namespace) -> list[Selection]:
+    return selection.select(_results(args), args.names, test=args.test, layer=args.layer)
 
 
-def _results(asked: argparse.Namespace) -> list[folder.Result]:
-    source: Path = asked.source or asked.root / folder.DEFAULT
-    if asked.source is not None and not source.is_dir():
+def _results(args: argparse.Namespace) -> list[folder.Result]:
+    source: Path = args.source or args.root / folder.DEFAULT
+    if args.source is not None and not source.is_dir():
         raise NotADirectoryError(f"--from {source}: there is no such folder.")
     folder.clear(source)
     return folder.read(source)

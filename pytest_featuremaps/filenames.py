@@ -7,7 +7,7 @@ import re
 
 # What syrupy drops from a name, or some file system cannot hold.
 _FORBIDDEN = frozenset('\\/?*:|"<>%')
-_HASH = 8
+_HASH = 8  # characters
 
 NAME_LIMIT = 200
 """The bytes of one file name, less its ending."""
@@ -26,8 +26,7 @@ def encode(text: str, *, limit: int) -> str:
     name = _encoded(text)
     if len(name.encode()) <= limit:
         return name
-    digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=_HASH // 2)
-    return f"{_cut(name, limit)}~{digest.hexdigest()}"
+    return f"{_cut(name, limit)}~{_hash(text)}"
 
 
 def may_begin_with(name: str, text: str, *, limit: int) -> bool:
@@ -36,6 +35,17 @@ def may_begin_with(name: str, text: str, *, limit: int) -> bool:
     if len(start.encode()) >= limit - _HASH - 1:
         return name.startswith(_cut(start, limit))  # the suffix may be cut off
     return name == start or name.startswith(f"{start}[")
+
+
+def slug(text: str, *, most: int = 60) -> str:
+    """Write a text as a short, plain file name: its last characters, and a hash of all of it."""
+    readable = re.sub(r"[^A-Za-z0-9_\-\[\]]+", ".", text)[-most:].strip(".")
+    return f"{readable}~{_hash(text)}"
+
+
+def _hash(text: str) -> str:
+    code = text.encode(errors="surrogatepass")
+    return hashlib.blake2b(code, digest_size=_HASH // 2).hexdigest()
 
 
 def _cut(name: str, limit: int) -> str:
@@ -53,10 +63,3 @@ def _encode_character(character: str) -> str:
         return character
     encoded = character.encode(errors="surrogatepass")
     return "".join(f"%{byte:02X}" for byte in encoded)
-
-
-def slug(text: str, *, most: int = 60) -> str:
-    """Write a text as a short, plain file name, readable in part, and told apart by a hash."""
-    digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=_HASH // 2)
-    readable = re.sub(r"[^A-Za-z0-9_\-\[\]]+", ".", text)[-most:].strip(".")
-    return f"{readable}~{digest.hexdigest()}"

@@ -1,4 +1,4 @@
-"""The door for pytest: the mark, the options, the fixtures and the reports.
+"""What pytest loads: the mark, the options, the fixtures and the hooks.
 
 Nothing heavier than pytest is imported here until a test asks for a fixture: a plugin is
 loaded into every run of its environment.
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_featuremaps.runs.collected import fixture_names, has_baseline, keep_only
 from pytest_featuremaps.runs.invocation import (
     AGAINST,
-    ORDERS,
-    REHEARSE_INTO,
+    INSTRUCTIONS,
+    NOISE_INTO,
     TEST_FILES,
     TOLERANCE,
-    run_tolerance,
 )
 from pytest_featuremaps.session import comparisons, reporting, reviewing
 from pytest_featuremaps.session.marks import (
@@ -28,9 +28,7 @@ from pytest_featuremaps.session.marks import (
     MARK_HELP,
     MODEL,
     SHAPES,
-    SNAPSHOT,
     Capturing,
-    fixture_names,
     model_of,
     order_fixtures,
     unrequested,
@@ -39,7 +37,6 @@ from pytest_featuremaps.session.marks import (
 if TYPE_CHECKING:
     from pytest_featuremaps.recording.recording import Recording
     from pytest_featuremaps.snapshots.feature_snapshot import FeatureSnapshot
-    from pytest_featuremaps.snapshots.verdicts import Verdict
 
 _CAPTURING = pytest.StashKey[Capturing]()
 
@@ -57,7 +54,7 @@ def feature_maps(request: pytest.FixtureRequest) -> Recording:
     """
     capturing = _capturing(request.node)
     for fixture, marks in capturing.marks.items():
-        capturing.use(fixture, model_of(request, fixture, marks[0]))
+        capturing.require(fixture, model_of(request, fixture, marks[0]))
     return capturing.recording
 
 
@@ -131,17 +128,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "and record how far each feature map drifts; its tolerance follows from that.",
     )
     group.addoption(
-        "--featuremaps-rehearse-into", dest=REHEARSE_INTO, metavar="FOLDER", help=argparse.SUPPRESS
+        "--featuremaps-noise-into", dest=NOISE_INTO, metavar="FOLDER", help=argparse.SUPPRESS
     )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests() -> None:
     """In a run at another revision, keep the checkout's modules out from the very start."""
-    if ORDERS in os.environ:
-        from pytest_featuremaps.against import orders
+    if INSTRUCTIONS in os.environ:
+        from pytest_featuremaps.against import instructions
 
-        orders.stand_guard(orders.read())
+        instructions.install_guard(instructions.read())
 
 
 @pytest.hookimpl(trylast=True)  # after what chooses seeds
@@ -149,12 +146,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the mark; where baselines are updated, guard those that are not asked for."""
     config.addinivalue_line("markers", MARK_HELP)
     reviewing.check_options(config)
-    _check_tolerance(config)
-    comparisons.look_at_revisions(config)
+    comparisons.check_tolerance(config)
+    comparisons.choose_store(config)
     if config.getoption("featuremaps_noise"):
-        from pytest_featuremaps.session.rehearsing import rehearse
+        from pytest_featuremaps.session import noise_plugin
 
-        rehearse(config)
+        noise_plugin.set_up(config)
     if config.getoption("update_snapshots", default=False):
         from pytest_featuremaps.session.cleaning import Cleaning
 
@@ -166,13 +163,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Set `feature_maps` up right after the models; mark tests with a baseline for syrupy."""
     for item in items:
         order_fixtures(item)
-    if not config.getoption(REHEARSE_INTO):
-        files = {item.nodeid.partition("::")[0] for item in items}
-        tests = {item.nodeid for item in items if SNAPSHOT in fixture_names(item)}
-        reviewing.sweep(config, files, tests)
     comparisons.note_tests(config, items)
-    if config.getoption(REHEARSE_INTO):
-        _deselect_without_baseline(config, items)
+    if config.getoption(NOISE_INTO):
+        keep_only(config, items, has_baseline)
+    else:
+        reviewing.sweep(config, items)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -200,14 +195,18 @@ def pytest_fixture_setup(
 ) -> Generator[None, object, object]:
     """Put the hooks on right after the model's fixture, before what depends on it."""
     if SHAPES in request.fixturenames and fixturedef.scope != "function":
-        return (yield from _with_values())
+        # It outlives the test, and the tests that come after want real tensors.
+        from pytest_featuremaps.recording.fake import suspended
+
+        with suspended():
+            return (yield)
     capturing = request.config.stash.get(_CAPTURING, None)
     if capturing is None:
         return (yield)
     try:
         for fixture in capturing.marks:
             if fixture in fixturedef.argnames and fixture != fixturedef.argname:
-                capturing.use(fixture, request.getfixturevalue(fixture))
+                capturing.require(fixture, request.getfixturevalue(fixture))
     except BaseException as error:
         # As pytest notes a fixture that failed: the next test could not set it up otherwise.
         key = getattr(request, "param", None)
@@ -215,7 +214,7 @@ def pytest_fixture_setup(
         raise
     value = yield
     if fixturedef.argname in capturing.marks:
-        capturing.meet(fixturedef.argname, value)
+        capturing.attach(fixturedef.argname, value)
     return value
 
 
@@ -277,58 +276,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Sum failed baselines up: how many maps changed, where first, and what to type next."""
     if hasattr(terminalreporter.config, "workerinput"):  # nobody sees what a worker writes
         return
-    # A test that failed, then passed when it ran again, is under another name.
-    kinds = ("failed", "error")
-    if any(terminalreporter.stats.get(kind) for kind in kinds):
-        from pytest_featuremaps.session.recapping import tell
-
-        tell(
-            terminalreporter,
-            [one for kind in kinds for one in terminalreporter.stats.get(kind, [])],
-        )
+    reporting.tell_summary(terminalreporter)
     comparisons.tell_gaps(terminalreporter)
     reviewing.tell_page(terminalreporter)
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
     """Say what differs, in place of two representations."""
-    for operand in (left, right):
-        if (
-            type(operand).__module__ == "pytest_featuremaps.snapshots.feature_snapshot"
-            and op == "=="
-        ):
-            failures: list[Verdict] = getattr(operand, "failures", [])
-            return failures[-1].headline if failures else None
-    return None
-
-
-def _deselect_without_baseline(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the tests alone that compare with a baseline."""
-    others = [item for item in items if SNAPSHOT not in fixture_names(item)]
-    items[:] = [item for item in items if SNAPSHOT in fixture_names(item)]
-    if others:
-        config.hook.pytest_deselected(items=others)
-
-
-def _check_tolerance(config: pytest.Config) -> None:
-    tolerance, source = run_tolerance(config)
-    if tolerance is None:
-        return
-    from pytest_featuremaps.baseline.tolerances import asked_for
-    from pytest_featuremaps.errors import FeatureMapsError
-
-    try:
-        asked_for(tolerance)
-    except FeatureMapsError as error:
-        raise pytest.UsageError(f"{source}: {error}") from None
-
-
-def _with_values() -> Generator[None, object, object]:
-    """Set up a fixture that outlives the test with real tensors, for the tests that come after."""
-    from pytest_featuremaps.recording.fake import suspended
-
-    with suspended():
-        return (yield)
+    return comparisons.explain(op, left, right)
 
 
 def _capturing(item: pytest.Item) -> Capturing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 FAILED_SECTION: Final = "feature baseline "
@@ -38,11 +38,22 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def listed(names: Iterable[str], *, most: int = 20, nothing: str = "none") -> str:
+def _quoted(name: str) -> str:
+    # The model itself is called ".", which would read as the end of the sentence.
+    return repr(name) if name == "." else plain(name)
+
+
+def listed(
+    names: Iterable[str],
+    *,
+    most: int = 20,
+    nothing: str = "none",
+    write: Callable[[str], str] = _quoted,
+) -> str:
     """Write names in natural order, separated by commas, and say how many were left out."""
     ordered = sorted(names, key=natural)
     more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
-    return (", ".join(map(plain, ordered[:most])) or nothing) + more
+    return (", ".join(map(write, ordered[:most])) or nothing) + more
 
 
 def in_columns(rows: Sequence[Sequence[str]], *, words: int) -> list[str]:

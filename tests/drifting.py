@@ -10,7 +10,7 @@ import torch
 import zoo
 
 from pytest_featuremaps.baseline import noise
-from pytest_featuremaps.baseline.tables import load
+from pytest_featuremaps.baseline.table_files import load
 from pytest_featuremaps.baseline.tolerances import estimate
 
 SCRIPT = Path(__file__).with_name("record_tables.py")

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves a script
 import torch
 import zoo
 
-from pytest_featuremaps.baseline.tables import dump
+from pytest_featuremaps.baseline.table_files import dump
 
 
 def main(weights, folder, names):

@@ -15,22 +15,23 @@ import pytest
 from repositories import Repository
 
 from pytest_featuremaps.against import (
+    cache,
     comparing,
-    orders,
+    instructions,
     planning,
-    recordings,
     refusals,
     revision,
     running,
     stores,
 )
 from pytest_featuremaps.against.provenance import Border
-from pytest_featuremaps.against.references import Recording, References
+from pytest_featuremaps.against.references import RecordedRun, References
 from pytest_featuremaps.against.testcode import Rule
 from pytest_featuremaps.baseline.tables import Table
 from pytest_featuremaps.errors import BaselineError
 from pytest_featuremaps.runs import invocation
-from pytest_featuremaps.snapshots.extensions import Options, TableExtension
+from pytest_featuremaps.snapshots.extensions import TableExtension
+from pytest_featuremaps.snapshots.options import ComparisonOptions
 
 NET = """
 import torch
@@ -204,10 +205,10 @@ def test_the_same_code_passes_and_is_recorded_once(project):
     # Whoever changes a module that the run loaded, or a test, has them recorded anew.
     (folder,) = (project.path / ".featuremaps/against/recordings").iterdir()
     record = json.loads((folder / "recording.json").read_text())
-    assert recordings.reusable(folder)
+    assert cache.reusable(folder)
     record["stamps"][__file__] = [1, 2]
     (folder / "recording.json").write_text(json.dumps(record))
-    assert recordings.reusable(folder) is None
+    assert cache.reusable(folder) is None
     assert (project.path / ".featuremaps/.gitignore").read_text() == "*\n"
 
 
@@ -276,7 +277,7 @@ def test_a_second_recording_without_the_comparison_proves_nothing(project, monke
     project.change("net.py", "return self.conv2(self", "return self.conv2(2 * self")
     run = running.run
     monkeypatch.setattr(
-        running, "run", lambda visit, folder, only=None: run(visit, folder, only and ["no test"])
+        running, "run", lambda plan, folder, only=None: run(plan, folder, only and ["no test"])
     )
     result = project.run("-k", "table")
     result.assert_outcomes(failed=1)
@@ -387,7 +388,10 @@ spec.loader.exec_module(sys.modules["by_path"])
 
 def test_a_run_that_breaks_down_shows_its_end(plain):
     plain.write(
-        {"conftest.py": "import os\nif 'PYTEST_FEATUREMAPS_ORDERS' in os.environ: os._exit(9)"}
+        {
+            "conftest.py": "import os\n"
+            "if 'PYTEST_FEATUREMAPS_INSTRUCTIONS' in os.environ: os._exit(9)"
+        }
     )
     assert refusal(plain.run()) == [
         f"ERROR: --featuremaps-against=HEAD: the run at {plain.head} broke down with exit status "
@@ -433,7 +437,7 @@ def test_nothing_is_recorded_where_nothing_runs(plain):
 
 SLOW = """
 import os, time
-if "PYTEST_FEATUREMAPS_ORDERS" in os.environ:
+if "PYTEST_FEATUREMAPS_INSTRUCTIONS" in os.environ:
     time.sleep(60)
 """
 
@@ -459,7 +463,9 @@ def test_an_interrupt_leaves_nothing(plain, monkeypatch, number):
         text=True,
     )
     deadline = time.monotonic() + 60
-    while not list(temporary.glob("featuremaps-*/orders.json")) and time.monotonic() < deadline:
+    while (
+        not list(temporary.glob("featuremaps-*/instructions.json")) and time.monotonic() < deadline
+    ):
         time.sleep(0.05)
     time.sleep(0.2)
     process.send_signal(number)
@@ -475,9 +481,11 @@ def test_an_interrupt_leaves_nothing(plain, monkeypatch, number):
 
 def test_the_run_at_a_revision_records_and_agrees_with_all(project, monkeypatch, tmp_path):
     project.write({"test_bad.py": "import nowhere", "test_skipped.py": SKIPPED})
-    told = orders.Orders(str(tmp_path / "checkout"), str(project.path), str(tmp_path), ["net.py"])
-    told.write(tmp_path / "orders.json")
-    monkeypatch.setenv(invocation.ORDERS, str(tmp_path / "orders.json"))
+    told = instructions.Instructions(
+        str(tmp_path / "checkout"), str(project.path), str(tmp_path), ["net.py"]
+    )
+    told.write(tmp_path / "instructions.json")
+    monkeypatch.setenv(invocation.INSTRUCTIONS, str(tmp_path / "instructions.json"))
     result = project.pytester.runpytest("--continue-on-collection-errors", "-p", "no:xdist")
     result.assert_outcomes(passed=2, errors=1, skipped=1, deselected=1)
     references = References(tmp_path)
@@ -506,16 +514,16 @@ def test_skipped(feature_snapshot):
 
 
 def test_only_the_named_tests_run_a_second_time(project, monkeypatch, tmp_path):
-    told = orders.Orders(
+    told = instructions.Instructions(
         str(tmp_path / "c"), str(project.path), str(tmp_path), [], only=["test_it.py::test_table"]
     )
-    told.write(tmp_path / "orders.json")
-    monkeypatch.setenv(invocation.ORDERS, str(tmp_path / "orders.json"))
+    told.write(tmp_path / "instructions.json")
+    monkeypatch.setenv(invocation.INSTRUCTIONS, str(tmp_path / "instructions.json"))
     project.pytester.runpytest("-p", "no:xdist").assert_outcomes(passed=1, deselected=2)
 
 
-def visit(project, **others):
-    """What a run in this project would visit."""
+def plan(project, **others):
+    """What would be run at a revision of this project."""
     repository = revision.find(project.path)
     facts = {
         "repository": repository,
@@ -529,30 +537,30 @@ def visit(project, **others):
         "tests": ["conftest.py", "test_it.py"],
         "rule": Rule(["test_*.py"], [], PurePosixPath()),
     }
-    return planning.Visit(**facts | others)
+    return planning.Plan(**facts | others)
 
 
 def test_a_recording_depends_on_revision_tests_arguments_and_environment(project, monkeypatch):
-    key = visit(project).key()
-    assert visit(project).key() == key
+    key = plan(project).key()
+    assert plan(project).key() == key
     project.change("net.py", "conv1", "first")
-    assert visit(project).key() == key
-    assert visit(project, arguments=[]).key() != key
-    assert visit(project, own=["--randomly-seed=1"]).key() != key
+    assert plan(project).key() == key
+    assert plan(project, arguments=[]).key() != key
+    assert plan(project, own=["--randomly-seed=1"]).key() != key
     with monkeypatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "17")
-        assert visit(project).key() != key
+        assert plan(project).key() != key
     project.change("test_it.py", "conv2", "conv1")
-    assert visit(project).key() != key
+    assert plan(project).key() != key
     project.change("test_it.py", "conv1", "conv2")
     project.commit()
-    assert visit(project).key() != key
+    assert plan(project).key() != key
 
 
 def judged(project, comparisons, sources):
-    recording = Recording(1.0, comparisons, sources=sources)
+    recording = RecordedRun(1.0, comparisons, sources=sources)
     with pytest.raises(refusals.AgainstError) as caught:
-        refusals.judge(visit(project), recording)
+        refusals.judge(plan(project), recording)
     return str(caught.value)
 
 
@@ -578,7 +586,7 @@ def test_the_newest_recordings_are_kept(tmp_path):
     for number in range(12):
         (tmp_path / str(number)).mkdir()
         os.utime(tmp_path / str(number), (number, number))
-    recordings._forget(tmp_path)
+    cache._forget(tmp_path)
     assert sorted(int(path.name) for path in tmp_path.iterdir()) == list(range(4, 12))
 
 
@@ -616,7 +624,7 @@ TEST = SimpleNamespace(
 
 
 def compared_with(tmp_path, recording):
-    return stores.Recorded(
+    return stores.ReferenceStore(
         references=References(tmp_path),
         recording=recording,
         location=TEST,
@@ -627,21 +635,21 @@ def compared_with(tmp_path, recording):
 
 
 def test_a_reference_that_another_process_took_away_is_an_error(tmp_path):
-    one = compared_with(tmp_path, Recording(1.0, [[TEST.nodeid, "test_it.jsonl"]]))
+    one = compared_with(tmp_path, RecordedRun(1.0, [[TEST.nodeid, "test_it.jsonl"]]))
     with pytest.raises(BaselineError) as caught:
-        one.compare(TableExtension, Table({}, ()), "", Options())
+        one.compare(TableExtension, Table({}, ()), "", ComparisonOptions())
     assert str(caught.value) == "The reference of test_it.jsonl is gone: run the test again."
     with pytest.raises(pytest.fail.Exception, match="the test does not make this comparison there"):
-        one.compare(TableExtension, Table({}, ()), "[other]", Options())
+        one.compare(TableExtension, Table({}, ()), "[other]", ComparisonOptions())
 
 
 def test_an_installed_copy_that_is_not_the_checkouts_is_an_error(tmp_path, monkeypatch):
     made = ModuleType("made_pkg")
     made.__file__ = __file__
     monkeypatch.setitem(sys.modules, "made_pkg", made)
-    one = compared_with(tmp_path, Recording(1.0, [], sources={"made_pkg": "src/made_pkg.py"}))
+    one = compared_with(tmp_path, RecordedRun(1.0, [], sources={"made_pkg": "src/made_pkg.py"}))
     with pytest.raises(BaselineError) as caught:
-        one.compare(TableExtension, Table({}, ()), "", Options())
+        one.compare(TableExtension, Table({}, ()), "", ComparisonOptions())
     assert str(caught.value) == (
         f"made_pkg was loaded from {__file__}, which is not what the checkout has in "
         "src/made_pkg.py: a change there would not be seen.\n"
@@ -651,14 +659,14 @@ def test_an_installed_copy_that_is_not_the_checkouts_is_an_error(tmp_path, monke
 
 def test_why_there_is_no_reference_is_told_by_what_holds_the_test(tmp_path):
     reasons = {"test_it.py": "of the file", "test_it.py::test_it": "of the test", "test_it": "?"}
-    assert compared_with(tmp_path, Recording(1.0, [], reasons))._why() == "of the test"
+    assert compared_with(tmp_path, RecordedRun(1.0, [], reasons))._why() == "of the test"
     del reasons["test_it.py::test_it"]
-    assert compared_with(tmp_path, Recording(1.0, [], reasons))._why() == "of the file"
+    assert compared_with(tmp_path, RecordedRun(1.0, [], reasons))._why() == "of the file"
 
 
 def test_a_recording_that_cannot_be_read_is_none(tmp_path):
-    assert References(tmp_path).recording() is None
+    assert References(tmp_path).recorded_run() is None
     (tmp_path / "recording.json").write_text('{"seconds": 1.0, "unknown": 2}')
-    assert References(tmp_path).recording() is None
+    assert References(tmp_path).recorded_run() is None
     with pytest.raises(LookupError, match="is gone, or not complete"):
-        _ = comparing.Told(str(tmp_path), "main", ".").recording
+        _ = comparing.ReferenceSource(str(tmp_path), "main", ".").recording

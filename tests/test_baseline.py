@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from pytest_featuremaps.baseline.comparing import compare, merge
 from pytest_featuremaps.baseline.judging import narrowest
-from pytest_featuremaps.baseline.tables import BUCKETS, INPUTS, BadBaseline, Line, Table, dump, load
+from pytest_featuremaps.baseline.table_files import BadBaseline, dump, load
+from pytest_featuremaps.baseline.tables import BUCKETS, INPUTS, Line, Table
 from pytest_featuremaps.baseline.tolerances import PROFILES, Tolerance, estimate, profile_for
 from pytest_featuremaps.errors import FeatureMapsError
 

@@ -48,8 +48,10 @@ def test_numpy_is_a_copy_that_cannot_reach_the_record(one):
         (torch.int32, np.int32),
         (torch.bool, np.bool_),
         (torch.complex64, np.complex64),
+        (torch.complex32, np.complex64),
     ],
 )
+@pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
 def test_every_dtype_becomes_an_array(dtype, expected):
     values = feature_map(torch.ones(2, 3).to(dtype)).numpy()
     assert values.dtype == expected
@@ -158,10 +160,17 @@ def test_finite_maps_pass(tensor):
         lambda: torch.empty(2, 3, device="meta"),
         lambda: torch.eye(3).to_sparse(),
         lambda: torch.quantize_per_tensor(torch.ones(2, 2), 0.1, 0, torch.quint8),
+        pytest.param(
+            lambda: torch.zeros(2, 2, dtype=torch.uint8).view(torch.float4_e2m1fn_x2),
+            marks=pytest.mark.skipif(
+                not hasattr(torch, "float4_e2m1fn_x2"), reason="new in torch 2.8"
+            ),
+        ),
+        lambda: torch.masked.masked_tensor(torch.ones(2, 2), torch.eye(2).bool()),
     ],
-    ids=["meta", "sparse", "quantised"],
+    ids=["meta", "sparse", "quantised", "packed", "masked"],
 )
-@pytest.mark.filterwarnings("ignore:.*quantize_per_tensor")
+@pytest.mark.filterwarnings("ignore:.*quantize_per_tensor", "ignore:.*[Mm]asked")
 def test_a_tensor_without_readable_values_never_gives_a_number(make):
     tensor = make()
     one = feature_map(tensor)

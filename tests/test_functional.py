@@ -1,27 +1,33 @@
 """Functional calls: what they are called, and which module's own forward made them."""
 
 import functools
+import gc
 import operator
 import threading
 import types
 import weakref
+from contextlib import nullcontext
 from typing import ClassVar
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nets import hook_count
 from torch import nn
 from torch.nn import functional
-from torch.overrides import BaseTorchFunctionMode
+from torch.overrides import BaseTorchFunctionMode, _get_current_function_mode_stack
 from torch.utils.checkpoint import checkpoint
 
+from pytest_featuremaps import AmbiguousKey, capture
+from pytest_featuremaps.maps.feature_map import FeatureMap
+from pytest_featuremaps.names.calls import near_ops
 from pytest_featuremaps.recording.interception import (
     FunctionalCalls,
-    near_ops,
     op_name,
     turns_off_fast_path,
 )
+from pytest_featuremaps.recording.recording import Recording
 
 YES, NO = True, False
 MASK = torch.ones(2, dtype=torch.bool)
@@ -30,14 +36,14 @@ META, CPU = torch.device("meta"), torch.device("cpu")
 
 def watch(model, wants=lambda path, op, inside: not inside):
     """The calls of a model as a mode, whose `made` lists them as `path.op()`."""
-    paths = {id(module): path or "." for path, module in model.named_modules()}
+    places = {id(module): [path or "."] for path, module in model.named_modules()}
     made, values = [], []
 
     def record(path, op, output, taken):
         made.append(f"{path.removeprefix('.')}.{op}()")
         values.append(output)
 
-    calls = FunctionalCalls(paths, wants, record)
+    calls = FunctionalCalls(places, wants, record)
     calls.made, calls.values = made, values
     return calls
 
@@ -209,8 +215,8 @@ def test_the_value_is_what_the_call_produced(x):
 
     model = module(forward)
     kept = []
-    paths = {id(model): "."}
-    with FunctionalCalls(paths, lambda *_: True, lambda *call: kept.append(call[2].clone())):
+    places = {id(model): ["."]}
+    with FunctionalCalls(places, lambda *_: True, lambda *call: kept.append(call[2].clone())):
         output = model(x)
     assert torch.equal(kept[0], x + 1)
     assert torch.equal(kept[1], output)
@@ -322,6 +328,118 @@ def test_a_shared_module_is_called_by_its_first_path(x):
     shared = module(lambda self, x: x.sin())
     model = module(lambda self, x: self.b(self.a(x)), a=shared, b=shared)
     assert calls_of(model, x) == ["a.sin()", "a.sin()"]
+
+
+def sine(self, x):
+    return x.sin()
+
+
+@pytest.mark.parametrize(
+    ("model", "names"),
+    [
+        (module(lambda self, x: self.b(x), **dict.fromkeys("ab", module(sine))), ["b.sin()"]),
+        (
+            nn.DataParallel(module(lambda self, x: self.a(x), a=module(sine))),
+            ["a.sin()", "module.a.sin()"],
+        ),
+        (nn.DataParallel(module(sine)), ["sin()", "module.sin()"]),
+        (nn.Sequential(nn.Identity(), module(sine)), ["-1.sin()"]),
+    ],
+)
+def test_a_call_is_read_under_every_name_of_its_module(model, names, x):
+    for name in names:
+        with capture(model, name) as maps:
+            model(x)
+        (one,) = maps.values()
+        assert all(maps[f"{key}{end}"] is one for key in names for end in ("", "#0"))
+        assert maps[f"model:{name}"] is one
+        assert name in maps
+        assert f"{name}#1" not in maps
+        assert maps.calls(name) == [one]
+        assert list(maps.only(name)) == [one.key]
+
+
+def test_the_calls_of_a_shared_module_are_told_apart_under_every_name(x):
+    shared = module(lambda self, x: x.chunk(2, -1))
+    model = module(lambda self, x: self.b(self.a(x)[0]), a=shared, b=shared)
+    with capture(model, "b.chunk()") as maps:
+        model(x)
+    assert maps["b.chunk()#1[0]"] is maps["a.chunk()#1[0]"]
+    with pytest.raises(AmbiguousKey, match=r"^'b.chunk\(\)#1' means 2 feature maps"):
+        maps["b.chunk()#1"]
+
+
+class Head(nn.Module):
+    def forward(self, x):
+        return functional.relu(x)
+
+
+class Body(nn.Module):
+    def __init__(self, head=None):
+        super().__init__()
+        self.head = Head() if head is None else head
+
+    def forward(self, x):
+        return self.head(x)
+
+
+@pytest.mark.parametrize("inputs", [False, True])
+def test_two_models_that_share_a_module_both_get_its_calls(inputs, x):
+    teacher, student = Body(), Body()
+    student.head = teacher.head
+    with capture(teacher, "head.relu()", name="teacher", inputs=inputs) as maps:
+        maps.attach(student, "head.relu()", name="student", keep="shapes")
+        teacher(x)
+    assert list(maps) == ["teacher:head.relu()", "student:head.relu()"]
+    assert [one.has_inputs for one in maps.values()] == [inputs, False]
+    assert maps.silence() == ""
+
+
+@pytest.mark.parametrize("gone", ["teacher", "student"])
+def test_a_model_that_is_detached_takes_no_calls_of_the_other_with_it(gone, x):
+    model = Body()
+    with capture(model, "head.relu()", name="teacher") as maps:
+        maps.attach(model, "**.relu()", name="student")
+        maps.detach(gone)
+        model(x)
+    assert [(one.place.layer.model, one.layer) for one in maps.values()] == [
+        ({"teacher": "student", "student": "teacher"}[gone], "head.relu()")
+    ]
+    assert maps.silence() == ""
+
+
+def test_a_part_that_was_put_in_before_a_second_attach_is_watched_and_let_go(x):
+    model = Body()
+    with capture(model, "head.relu()") as maps:
+        first = weakref.ref(model.head)
+        model.head = Head()
+        maps.attach(model, "**.relu()")
+        model(x)
+        assert first() is not None  # nothing else may get its identity meanwhile
+        assert list(maps) == ["head.relu()"]
+        second = weakref.ref(model.head)
+        del model
+        maps.detach("model")
+        gc.collect()
+        assert first() is second() is None
+
+
+@pytest.mark.parametrize(
+    ("layout", "op", "axis"), [(None, "relu", 2), ("NCL", "relu", 1), (None, "conv1d", 1)]
+)
+@pytest.mark.parametrize("kept", ["values", "stats"])
+def test_statistics_of_each_channel_are_taken_where_they_are_asked_for(kept, layout, op, axis, x):
+    def forward(self, x):
+        return x.relu() if op == "relu" else functional.conv1d(x, torch.zeros(4, 4, 1))
+
+    options = {"keep": kept, "channels": True, "layout": layout, "inputs": True}
+    model = module(forward)
+    with capture(model, f"{op}()", **options) as maps:
+        output = model(x)
+    one = maps[f"{op}()"]
+    others = [other for other in range(3) if other != axis]
+    assert one.stats.channels.max.tolist() == output.amax(others).tolist()
+    assert one.inputs[0].stats.channels.max.tolist() == x.amax(others).tolist()
 
 
 def test_a_module_of_another_model_is_let_pass(x):
@@ -477,6 +595,47 @@ def test_a_function_called_forward_that_is_given_a_module_is_no_forward(x):
     assert calls.made == [".mul()"]
 
 
+class Helper:
+    @staticmethod
+    def forward(module, x):
+        return x.sin()
+
+
+class Other(nn.Module):
+    def forward(self, x):
+        return x.sin()
+
+
+@pytest.mark.parametrize("helper", [Helper, Other])
+def test_the_forward_of_another_class_that_is_given_a_module_is_no_forward_of_it(helper, x):
+    child = module(double_forward)
+    model = module(lambda self, x: helper.forward(self.child, x), child=child)
+    assert calls_of(model, x) == [".sin()"]
+    type(child).forward = helper.forward  # now it is its own
+    assert calls_of(model, x) == ["child.sin()"]
+
+
+def unnamed(forward):
+    def wrapper(self, *args):
+        return forward(self, *args)
+
+    return wrapper
+
+
+def test_a_forward_that_a_class_inherits_and_decorates_is_its_own(x):
+    class Parent(nn.Module):
+        @unnamed
+        def forward(self, x):
+            return x.sin()
+
+    class Child(Parent):
+        def forward(self, x):
+            return super().forward(x).cos()
+
+    model = module(lambda self, x: self.child.forward(x).exp(), child=Child())
+    assert calls_of(model, x) == ["child.sin()", "child.cos()", ".exp()"]
+
+
 def test_a_function_that_became_a_forward_may_be_called_directly(x):
     def forward(self, x):
         return x.sin()
@@ -555,14 +714,14 @@ def test_a_parametrized_module_of_the_model_stays_the_models(x):
 
 def test_what_the_recorder_computes_is_never_a_call(x):
     model = module(lambda self, x: self.child(x).exp(), child=module(double_forward))
-    paths = {id(one): path or "." for path, one in model.named_modules()}
+    places = {id(one): [path or "."] for path, one in model.named_modules()}
     made = []
 
     def record(path, op, output, taken):
         made.append(op)
         output.clone().mean().sin()
 
-    with FunctionalCalls(paths, lambda *_: True, record) as calls:
+    with FunctionalCalls(places, lambda *_: True, record) as calls:
         model(x)
     assert made == ["mul", "exp"]
     assert calls.seen == {"child": {"mul"}, ".": {"exp"}}
@@ -738,6 +897,105 @@ def test_watching_can_begin_again(x):
             model(x)
         model(x)
     assert calls.made == [".mul()", ".mul()"]
+
+
+def modes():
+    """The kinds of the modes that are on torch's stack in this thread."""
+    return [type(mode).__name__ for mode in _get_current_function_mode_stack()]
+
+
+def maps_in_memory():
+    return sum(type(one) is FeatureMap for one in gc.get_objects())
+
+
+def in_a_thread(call):
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.parametrize("left", [None, Counting])
+def test_a_recording_that_is_dropped_watches_and_keeps_nothing(left, x):
+    model = Body()
+    gc.collect()
+    before = maps_in_memory()
+    maps = capture(model, "head.relu()")
+    other = left and left()
+    with other or nullcontext():
+        model(x)
+        del maps
+        gc.collect()
+        for _ in range(10):
+            model(x)
+        assert modes() == ([] if left is None else ["Counting"])
+    assert maps_in_memory() == before
+    assert hook_count(model) == 1  # the probe of the recording itself
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_recording_that_is_dropped_inside_a_call_is_over_and_inert(x):
+    class Drops(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            recordings.clear()
+            gc.collect()
+            return super().__torch_function__(func, types, args, kwargs)
+
+    model = Body()
+    recordings = [capture(model, "**.relu()")]
+    model(x.as_subclass(Drops))
+    assert recordings == []
+    (left,) = _get_current_function_mode_stack()
+    assert not left.watches
+    model(x)
+    with capture(model, "head.relu()") as maps:
+        assert modes() == ["FunctionalCalls"]
+        model(x)
+    assert len(maps) == 1
+    assert modes() == []
+
+
+def test_a_view_of_a_recording_keeps_it_going(x):
+    model = Body()
+    maps = Recording().attach(model, "head.relu()", "**.sin()")
+    gc.collect()
+    model(x)
+    assert list(maps) == ["head.relu()"]
+    assert maps.summary().splitlines()[-1] == "did not run: **.sin()"
+    del maps
+    gc.collect()
+    assert modes() == []
+
+
+@pytest.mark.parametrize("end", ["close", "drop"])
+def test_a_recording_that_ends_in_another_thread_is_inert(end, x):
+    model = Body()
+    recordings = [capture(model, "head.relu()")]
+    maps = recordings[0].of("model") if end == "close" else {}
+    in_a_thread(recordings[0].close if end == "close" else recordings.clear)
+    gc.collect()
+    assert modes() == ["FunctionalCalls"]
+    assert not _get_current_function_mode_stack()[0].watches
+    model(x)
+    assert list(maps) == []
+    with capture(model, "head.relu()") as after:
+        model(x)
+    assert list(after) == ["head.relu()"]
+    assert modes() == []
+
+
+def test_a_recording_that_was_left_in_another_thread_intercepts_each_call_once(x):
+    model = Body()
+    with Recording(intercepting=False) as maps:
+        maps.attach(model, "head.relu()")
+        with maps.interception():
+            in_a_thread(maps._calls._leave)
+            with maps.interception():
+                model(x)
+    assert list(maps) == ["head.relu()"]
 
 
 @pytest.mark.parametrize("hooked", [False, True])

@@ -332,6 +332,27 @@ def test_the_richest_of_two_wishes_for_a_call_is_kept():
             assert maps["add()"].has_inputs
 
 
+@pytest.mark.parametrize("second", ["add()", "**.add()"])
+@pytest.mark.parametrize("first", ["add()", "**.add()"])
+def test_two_wishes_for_a_call_that_exclude_each_other_are_refused_before_the_forward(
+    first, second
+):
+    class Adds(nn.Module):
+        def forward(self, x):
+            return x + 1
+
+    with capture(model := Adds(), first, keep="stats", layout="NC") as maps:
+        model(torch.ones(2, 3))
+        with pytest.raises(CaptureError) as caught:
+            maps.attach(model, ".", second, layout="CN")
+        assert str(caught.value) == ("'add()' is captured with layout='NC' and with layout='CN'.")
+        maps.attach(model, second, inputs=True)
+        model(torch.ones(2, 3))
+    assert list(maps) == ["add()#0", "add()#1"]
+    assert [one.has_inputs for one in maps.values()] == [False, True]
+    assert maps["add()#1"].tensor.shape == (2, 3)
+
+
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 def test_inputs_that_cannot_be_kept_leave_the_value():
     class Nests(nn.Module):
@@ -341,7 +362,9 @@ def test_inputs_that_cannot_be_kept_leave_the_value():
     with capture(model := Nests(), "to_padded_tensor()", inputs=True) as maps:
         model(torch.ones(2, 3))
     assert maps["to_padded_tensor()"].shape == (2, 2, 3)
-    assert "samples differ in size" in maps.summary()
+    assert maps.summary().splitlines()[-1].startswith("inputs not recorded: to_padded_tensor() (")
+    with pytest.raises(CaptureError, match=r"could not be recorded: Unsupported.* differ in size"):
+        _ = maps["to_padded_tensor()"].inputs
 
 
 def test_ambiguity_of_calls_is_told_as_ever():

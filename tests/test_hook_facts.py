@@ -228,7 +228,7 @@ def test_an_error_in_our_hook_never_reaches_the_users_forward():
         assert isinstance(model(X), Hostile)
         model(Hostile(x=X))
     assert maps.summary().splitlines()[1:] == [
-        "could not be recorded: . (RuntimeError: closed for reading)"
+        "could not be recorded: '.' (RuntimeError: closed for reading)"
     ]
 
 
@@ -551,7 +551,7 @@ def test_backward_passes_add_up_or_say_that_they_do_not(block, kept):
 
 def test_a_gradient_that_did_not_come_is_told(block):
     """F13: no backward pass, none that is on, or none that was asked for."""
-    none = [
+    late = [
         "relu (ReLU) has no gradient: no backward pass has reached it.",
         "Call backward() on what depends on it, while it is captured and gradients are on.",
     ]
@@ -560,12 +560,16 @@ def test_a_gradient_that_did_not_come_is_told(block):
     total.backward()  # too late
     with pytest.raises(CaptureError) as caught:
         _ = maps["relu"].grad
-    assert text(caught) == none
+    assert text(caught) == late
     with torch.no_grad(), capture(block, "relu", grads=True) as maps:
         block(X)
     with pytest.raises(CaptureError) as caught:
         _ = maps["relu"].grad
-    assert text(caught) == none
+    assert text(caught) == [
+        "relu (ReLU) has no gradient: it was made without, under no_grad() or from nothing that "
+        "requires one.",
+        "Turn gradients on, or capture a layer behind the first parameter that requires them.",
+    ]
     with capture(block, "relu") as maps:
         block(X)
     with pytest.raises(CaptureError) as caught:
@@ -605,7 +609,7 @@ def test_a_scripted_model_is_refused_with_the_way_out(block):
         assert text(caught) == [
             f"attach(): the model is a scripted module ({type(scripted).__name__}), which takes no "
             "hooks.",
-            "Record the model that it was made from, before torch.jit.script.",
+            "Record the model that it was made from, before torch.jit.script or torch.jit.trace.",
         ]
 
 
@@ -622,7 +626,7 @@ def test_a_scripted_child_is_left_out_of_patterns_and_refused_by_name(block):
         assert text(caught) == [
             f"capture(\"{path}\"): '{path}' is a scripted module (RecursiveScriptModule), which "
             "takes no hooks.",
-            "Capture the module that it was made from, before torch.jit.script.",
+            "Capture the module that it was made from, before torch.jit.script or torch.jit.trace.",
         ]
     assert hook_count(model[1]) == 0
 
@@ -669,22 +673,39 @@ def test_exporting_a_captured_model_gives_the_same_program(block, strict):
     assert list(maps) == WRAPPED
 
 
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # of torch, unflattening
 def test_an_exported_program_is_refused(block):
     """F17: it has no modules left."""
     program = torch.export.export(block, (X,))
-    with pytest.raises(CaptureError) as caught:
-        capture(program, "linear")
-    assert text(caught) == [
-        "attach(): an exported program has no modules left to put hooks on.",
-        "Record the model that it was exported from.",
-    ]
-    model = program.module()
-    with capture(model, "linear") as maps:
+    for model in (program, program.module()):
+        with pytest.raises(CaptureError) as caught:
+            capture(model, "linear")
+        assert text(caught) == [
+            "attach(): an exported program has no modules left to put hooks on.",
+            "Record the model that it was exported from, or torch.export.unflatten(program).",
+        ]
+    unflattened = torch.export.unflatten(program)
+    with capture(unflattened, "**") as maps:
+        unflattened(X)
+    assert list(maps) == WRAPPED[:-1]
+
+
+def test_a_part_that_tracing_took_apart_is_told():
+    """F17: a traced graph calls the leaves of the model, and keeps the rest as names."""
+    model = torch.fx.symbolic_trace(nn.Sequential(nn.Sequential(nn.Linear(2, 2))))
+    with capture(model, "0", "0.0") as maps:
         model(X)
+    assert list(maps) == ["0.0"]
     assert maps.silence().splitlines()[0] == (
-        "capture(\"linear\"): 'linear' (Module) did not run: a Module without a forward of its "
-        "own is never called."
+        "capture(\"0\"): '0' (Module) did not run: a traced model is a graph, in which what this "
+        "module did has been taken apart; capture the model that was traced."
     )
+
+
+def test_a_class_in_place_of_a_model_is_told():
+    with pytest.raises(CaptureError) as caught:
+        capture(nn.Linear, ".")
+    assert text(caught) == ["attach(): the model is the class Linear: make one, Linear(...)."]
 
 
 # F18
@@ -1050,3 +1071,30 @@ def test_a_detached_model_has_no_hook_left_and_its_name_is_free():
             "capture(\"unused\"): 'unused' (Linear) did not run: the model ran without it; "
             "perhaps a branch was not taken, or an error of it was caught."
         )
+
+
+LATE = """
+import torch
+from torch import nn
+from pytest_featuremaps import capture
+
+class Net(nn.Module):
+    def forward(self, x):
+        return nn.functional.relu(x)
+
+model = Net()
+with capture(model, "relu()") as maps:
+    torch.compile(model, backend="eager")(torch.ones(3))
+print(maps.summary().splitlines()[-1])
+print(maps.silence().splitlines()[-3])
+"""
+
+
+def test_a_model_that_is_first_compiled_while_it_is_recorded_is_told(pytester):
+    """F14: the compiler is not loaded before, so there is no switch to turn."""
+    result = pytester.runpython(pytester.makepyfile(LATE))
+    told = (
+        "torch.compile was first used after the recording began: what it compiled may run no "
+        "hooks. Compile the model before it is captured."
+    )
+    assert result.outlines == [f"note: {told}", told]

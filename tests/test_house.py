@@ -11,16 +11,25 @@ PACKAGE = Path(__file__).parent.parent / "pytest_featuremaps"
 
 # Each room, from the top floor down: the rooms below that it may know, and the libraries. The last
 # four rooms are the foundation, which every room stands on.
-FOUNDATION = {"errors", "wording", "filenames", "writing"}
+FOUNDATION = {"errors", "wording", "filenames", "disk"}
 ROOMS = {
     "__init__": {"recording", "snapshots", "maps", "baseline"},
     "__main__": {"cli"},
-    "plugin": {"session", "against", "recording", "snapshots", "runs", "baseline", "pytest"},
+    "plugin": {"session", "against", "recording", "snapshots", "runs", "pytest"},
     "cli": {"review"},
-    "session": {"against", "recording", "snapshots", "maps", "review", "runs", "pytest"},
+    "session": {
+        "against",
+        "recording",
+        "snapshots",
+        "maps",
+        "review",
+        "runs",
+        "baseline",
+        "pytest",
+    },
     "against": {"snapshots", "rendering", "baseline", "runs", "pytest", "syrupy"},
     "recording": {"maps", "names", "layouts", "numbers", "torch"},
-    "snapshots": {"maps", "review", "story", "rendering", "baseline", "runs", "syrupy", "numpy"},
+    "snapshots": {"maps", "review", "story", "rendering", "baseline", "runs", "syrupy"},
     "maps": {
         "checks",
         "names",
@@ -45,17 +54,18 @@ ROOMS = {
     "errors": set(),
     "wording": set(),
     "filenames": set(),
-    "writing": set(),
+    "disk": set(),
 }
 # Of a room that knows such a library, only these modules do.
 DOORS = {
-    "syrupy": {"snapshots.feature_snapshot", "snapshots.extensions", "against.stores"},
+    "syrupy": {"snapshots.stores", "snapshots.extensions", "against.stores"},
     "pytest": {
+        "runs.collected",
         "runs.invocation",
         "against.comparing",
         "against.planning",
         "against.stores",
-        "against.visiting",
+        "against.recorder",
     },
 }
 

@@ -259,7 +259,7 @@ def test_too_many_values_are_refused():
         one.image()
     assert str(caught.value) == (
         "the picture of 65 channels of 512x512 has 18,956,890 pixels; at most 16,777,216 are "
-        "drawn: choose fewer channels, for example channels=range(16)"
+        "allowed: choose fewer channels, for example channels=range(16)"
     )
     assert one.image(channels=range(4)).size[0] > 1000
 

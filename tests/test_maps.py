@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from pytest_featuremaps import capture
+from pytest_featuremaps.errors import MissingMap
 
 
 class Log(nn.Module):
@@ -79,3 +80,31 @@ def test_a_collection_is_equal_to_itself_only(net):
     assert maps == maps  # noqa: PLR0124 - identity is the point
     assert maps != {}
     assert len({maps, maps.only("relu")}) == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("0#7", "its keys are 0#0, 0#1"),
+        ("0#1[1]", "its keys are 0#0, 0#1"),
+        ("*", "its keys are 0#0, 0#1"),
+        ("1.relu()#3", "its key is 1.relu()"),
+        ("*.relu()", "its key is 1.relu()"),
+        ("2", "the module exists, but is not captured"),
+    ],
+)
+def test_a_missing_key_whose_layer_has_maps_is_told_their_keys(key, told):
+    class Block(nn.Module):
+        def forward(self, x):
+            return nn.functional.relu(x)
+
+    relu = nn.ReLU()
+    model = nn.Sequential(relu, Block(), nn.Sequential(relu))
+    with capture(model, "0", "1.relu()") as maps:
+        model(torch.ones(2))
+    with pytest.raises(MissingMap) as caught:
+        maps[key]
+    assert str(caught.value).splitlines() == [
+        f"There is no feature map {key!r}: {told}.",
+        "Recorded are: 0#0, 0#1, 1.relu().",
+    ]

@@ -82,6 +82,22 @@ def test_randomly(beside):
     beside("-p", "randomly", "-p", "no:xdist", "--randomly-seed=7", body=body, count=2)
 
 
+def test_what_randomly_seeds_is_the_same_in_the_run_that_measures_noise(write, pytester):
+    needed("pytest_randomly")
+    write(
+        """
+@pytest.mark.capture("small_model.conv1")
+def test_drawn(model, photo, feature_maps, feature_snapshot):
+    import random
+    model(photo * random.random())
+    assert feature_maps == feature_snapshot
+"""
+    )
+    options = ("-p", "no:cacheprovider", "-W", "error::pytest_featuremaps.FeatureMapsWarning")
+    result = pytester.runpytest_subprocess(*options, "--snapshot-update", "--featuremaps-noise")
+    result.assert_outcomes(passed=1)
+
+
 def test_rerunfailures(beside):
     needed("pytest_rerunfailures")
     result = beside("--only-rerun=AssertionError")

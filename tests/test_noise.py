@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from pytest_featuremaps import rendering
 from pytest_featuremaps.baseline.comparing import compare, merge
 from pytest_featuremaps.baseline.noise import CHANCE, measured, rounded_up
-from pytest_featuremaps.baseline.tables import Line, Table, dump, load
+from pytest_featuremaps.baseline.table_files import dump, load
+from pytest_featuremaps.baseline.tables import Line, Table
 from pytest_featuremaps.baseline.tolerances import resolve, same_noise
-from pytest_featuremaps.runs.rerun import End, arguments, get, left, put
-from pytest_featuremaps.session.rehearsing import told
+from pytest_featuremaps.runs.noise_run import NoiseRun
+from pytest_featuremaps.runs.rerun import Outcome, arguments
+from pytest_featuremaps.session.noise_plugin import described
 
 
 def line(key="conv", *, drift=0.0, noise=None, dtype="float32", rms=1.0, device="cpu", **more):
@@ -155,25 +157,25 @@ def test_the_second_run_selects_and_configures_alike_and_writes_nothing(tmp_path
 
 @given(names=st.lists(st.text(), unique=True, max_size=5))
 def test_what_one_run_leaves_the_other_finds(tmp_path_factory, names):
-    folder = tmp_path_factory.mktemp("left")
+    run = NoiseRun(tmp_path_factory.mktemp("left"), is_this=True)
     for name in names:
-        put(folder, name, name.encode("utf-8", "surrogatepass"))
-    assert left(folder) == len(names)
+        run.put(name, name.encode("utf-8", "surrogatepass"))
+    assert run.count() == len(names)
     for name in names:
-        assert get(folder, name) == name.encode("utf-8", "surrogatepass")
-    assert get(folder, "".join(names) + "?") is None
+        assert run.get(name) == name.encode("utf-8", "surrogatepass")
+    assert run.get("".join(names) + "?") is None
 
 
 def test_how_a_second_run_is_told():
-    fine = End(1.25, 0, (), "3 passed in 1.20s")
-    assert list(told(fine, 1)) == [
+    fine = Outcome(1.25, 0, ("3 passed in 1.20s",))
+    assert list(described(fine, 1)) == [
         "the second run, under the lowest CPU capability, made 1 comparison in 1.2 s"
     ]
-    failed = ("FAILED test_it.py::test_a - assert 0", "ERROR test_b.py")
-    assert list(told(End(2.0, 1, failed, "1 failed"), 3))[1:] == [
+    failed = ("FAILED test_it.py::test_a - assert 0", "ERROR test_b.py", "1 failed")
+    assert list(described(Outcome(2.0, 1, failed), 3))[1:] == [
         "what did not pass there has no noise: FAILED test_it.py::test_a - assert 0 (and 1 more)"
     ]
-    assert list(told(End(2.0, 4, (), "ERROR: file not found"), 0))[1:] == [
+    assert list(described(Outcome(2.0, 4, ("ERROR: file not found",)), 0))[1:] == [
         "it ended with exit code 4, and noise is missing: ERROR: file not found"
     ]
 

@@ -10,9 +10,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from pytest_featuremaps import rendering
-from pytest_featuremaps.rendering import MARKS_FROM, decode, encode, render, side_by_side
-from pytest_featuremaps.snapshots import pixels
+from pytest_featuremaps.rendering import (
+    decode,
+    differences,
+    encode,
+    render,
+    side_by_side,
+)
 
 
 def features(count=12, height=10, width=14, seed=0):
@@ -55,9 +59,7 @@ def compare(before, after, levels=1):
     """The verdict on `after`, drawn over the range of `before` as it is stored."""
     stored, _ = decode(encode(render(before)))
     now = render(after, low=stored.low, high=stored.high, layer_max=stored.layer_max)
-    return pixels.compare(
-        stored.tiles, now.tiles, stored.channels, levels=levels, marks_from=MARKS_FROM
-    )
+    return differences.compare(stored.tiles, now.tiles, stored.channels, levels=levels)
 
 
 MAP, ACTIVE = features(), relu(features())
@@ -209,9 +211,7 @@ def test_the_same_pixels_in_another_file_are_equal(level):
     assert file.getvalue() != stored
     again, _ = decode(file.getvalue())
     mosaic, _ = decode(stored)
-    verdict = pixels.compare(
-        mosaic.tiles, again.tiles, mosaic.channels, marks_from=rendering.MARKS_FROM
-    )
+    verdict = differences.compare(mosaic.tiles, again.tiles, mosaic.channels)
     assert verdict.equal
 
 
@@ -220,6 +220,6 @@ def test_nothing_is_resized_cropped_or_padded():
     for other in (MAP[:, :-1], MAP[:, :, :-1], MAP[:-1], MAP.swapaxes(1, 2)):
         tiles = render(other).tiles
         channels = range(len(tiles))
-        verdict = pixels.compare(stored.tiles, tiles, channels, levels=255, marks_from=MARKS_FROM)
+        verdict = differences.compare(stored.tiles, tiles, channels, levels=255)
         assert not verdict.equal
         assert verdict.reason

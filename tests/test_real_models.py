@@ -17,7 +17,7 @@ from torch import nn
 
 from pytest_featuremaps import capture
 from pytest_featuremaps.baseline.comparing import compare
-from pytest_featuremaps.baseline.tables import dump, load
+from pytest_featuremaps.baseline.table_files import dump, load
 from pytest_featuremaps.maps.measuring import table
 
 

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import gc
 import io
+import pickle
 import subprocess
 import sys
 import weakref
@@ -465,6 +466,34 @@ def test_keywords_called_like_a_parameter_are_inputs_of_their_own():
     assert sizes == {"x[0]": 1, "x[1]": 2, "options[x][0]": 3, "options[x][1]": 4}
 
 
+def test_a_long_list_of_numbers_is_passed_over(photo):
+    class Long(nn.Module):
+        def forward(self, x, lengths):
+            return x
+
+    model = Long()
+    with capture(model, ".", keep="stats") as maps:
+        model(photo, list(range(2000)))
+    assert maps.inputs_digest() is None
+    with capture(model, ".", keep="stats") as maps:
+        model(photo, list(range(20)))
+    assert maps.inputs_digest()
+
+
+def test_a_name_that_is_no_word_is_told(net):
+    with capture(net, "**") as maps, pytest.raises(CaptureError) as caught:
+        maps.attach(Net(), "**", name=3)
+    assert str(caught.value) == "attach(name=3): a name is a word without a colon."
+
+
+def test_a_recording_is_pickled_as_its_maps(net, photo):
+    with capture(net, "small_model.conv1", grads=True) as maps:
+        net(photo)
+        other = pickle.loads(pickle.dumps(maps))
+    assert list(other) == ["small_model.conv1"]
+    assert torch.equal(other["small_model.conv1"].tensor, maps["small_model.conv1"].tensor)
+
+
 def test_only_our_own_hooks_come_off(net, photo):
     seen = []
     net.small_model.register_forward_hook(lambda *_: seen.append("before"))
@@ -497,8 +526,9 @@ def test_silence_names_each_target_and_what_ran(net, photo):
     assert maps.silence().splitlines() == [
         "capture(\"unused\"): 'unused' (Linear) did not run: the model ran without it; "
         "perhaps a branch was not taken, or an error of it was caught.",
-        'capture("*nused", where=Linear): none of the 1 modules it matches ran: unused: the '
-        "model ran without it; perhaps a branch was not taken, or an error of it was caught.",
+        "capture(\"*nused\", where=Linear): the one module it matches, 'unused' (Linear), did not "
+        "run: the model ran without it; perhaps a branch was not taken, or an error of it was "
+        "caught.",
         "Captured and ran: small_model.conv1.",
         "If this is meant, capture with required=False.",
     ]

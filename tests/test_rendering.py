@@ -755,7 +755,7 @@ def test_what_could_not_be_read_is_not_written():
     tiles = np.zeros((1, size, size), np.uint8)
     mosaic = Mosaic(tiles, (0,), np.zeros(1), np.ones(1), 1.0)
     assert too_large(mosaic).startswith(
-        "the picture of 1 channels of 4096x4096 has 16,793,604 pixels; at most 16,777,216 are"
+        "the picture of 1 channel of 4096x4096 has 16,793,604 pixels; at most 16,777,216 are"
     )
     text = "x" * rendering.MAX_TEXT
     assert " characters of text; at most 1,048,576 are" in too_large(render(features()), text)
@@ -804,9 +804,9 @@ def test_the_difference_is_white_where_nothing_changed_and_grows_with_the_change
     assert steps[0] == (255, 255, 255)
     assert steps[-1] == UP
     assert steps == sorted(steps, reverse=True)
-    index, beyond = panels._difference(drawn(100).tiles, drawn(102).tiles, 1)
+    index, changed = panels._difference(drawn(100).tiles, drawn(102).tiles, 1)
     assert (index == 131).all()
-    assert beyond.tolist() == [True, True]
+    assert changed == [0, 1]
 
 
 def test_only_changed_tiles_are_framed():

@@ -213,7 +213,7 @@ def test_a_folder_that_cannot_be_written_hides_no_failure(project):
     project.output.write_text("a file stands here")
     result = project.run()
     result.assert_outcomes(failed=1, passed=1)
-    result.stdout.fnmatch_lines(["nothing was left of test_maps.jsonl: *"])
+    result.stdout.fnmatch_lines(["test_maps.jsonl could not be kept for review: *"])
     result.stdout.fnmatch_lines(["*feature baseline test_maps.jsonl*"])
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from waiting import AFTER, BEFORE, KEYS, TEST, Project, drawn, table
 
-from pytest_featuremaps import cli, writing
-from pytest_featuremaps.baseline import tables
-from pytest_featuremaps.review import folder, lines
+from pytest_featuremaps import cli, disk
+from pytest_featuremaps.baseline import table_files
+from pytest_featuremaps.review import folder, table_lines
 from pytest_featuremaps.review.records import Map
 
 
@@ -226,9 +226,9 @@ def test_a_renamed_map_is_accepted_under_either_name(project):
 def test_lines_that_would_clash_are_told():
     maps = [Map("b", "changed", "", "a", "b"), Map("a", "added", "", None, "a")]
     before, after = table({"a": 0.0}), table({"b": 0.0, "a": 1.0})
-    assert lines.choose(before, after, maps, {"a", "b"}) == after
-    with pytest.raises(lines.Clash, match="a would stand in the table twice"):
-        lines.choose(before, after, maps, {"a"})
+    assert table_lines.choose(before, after, maps, {"a", "b"}) == after
+    with pytest.raises(table_lines.Clash, match="a would stand in the table twice"):
+        table_lines.choose(before, after, maps, {"a"})
 
 
 def test_line_ends_of_a_checkout_are_kept(project):
@@ -273,7 +273,7 @@ def test_a_link_out_of_the_project_is_not_followed(project, tmp_path_factory, ca
 def test_an_update_that_is_not_what_the_run_left(waiting, capsys, damage):
     (folder.read(waiting.output)[0].folder / "update.jsonl").write_bytes(damage)
     cli.main(["accept", "--layer", "conv2"])
-    assert "update.jsonl is not what the run left: its digest is another" in capsys.readouterr().out
+    assert "update.jsonl is not what the run left: its digest differs" in capsys.readouterr().out
     assert waiting.path().read_bytes() == BEFORE
 
 
@@ -336,7 +336,7 @@ def test_what_cannot_be_written_is_told(waiting, monkeypatch, capsys):
     def fail(path, data):
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(writing, "replace", fail)
+    monkeypatch.setattr(disk, "replace", fail)
     assert cli.main(["accept"]) == cli.LEFT
     assert "refused tests/__snapshots__/test_it/test_a.jsonl: the disk is full" in (
         capsys.readouterr().out
@@ -382,7 +382,7 @@ WALKS = {
 def test_a_walk(waiting, monkeypatch, walked):
     answers, values, picture, code = walked
     assert walk(monkeypatch, *answers.split()) == code
-    stored = tables.load(waiting.path().read_bytes())
+    stored = table_files.load(waiting.path().read_bytes())
     assert {line.key: line.stats["mean"] for line in stored.lines} == values
     assert waiting.path("test_a[conv1].png").read_bytes() == drawn(picture)
     assert bool(waiting.left()) == (code == cli.LEFT)
@@ -448,7 +448,7 @@ def test_an_interrupt_of_what_decides_nothing_is_no_traceback(
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.telling, "listed", interrupted)
+    monkeypatch.setattr(cli.listing, "lines", interrupted)
     monkeypatch.setattr(cli.page, "render", interrupted)
     assert cli.main([command]) == cli.LEFT
     assert capsys.readouterr().err == "Interrupted; pytest-featuremaps list shows what is left.\n"

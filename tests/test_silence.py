@@ -1,5 +1,7 @@
 """Why a target is silent: each reason with its real cause, and when silence fails a test."""
 
+import copy
+import threading
 from collections import OrderedDict
 
 import pytest
@@ -9,6 +11,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from pytest_featuremaps import CaptureError, capture
+from pytest_featuremaps.errors import MissingMap
 from pytest_featuremaps.recording.recording import Recording
 
 X = torch.tensor([[1.0, -2.0]])
@@ -235,7 +238,7 @@ def test_a_model_that_is_not_called_is_told(run):
     assert maps.silence().splitlines()[:3] == [
         f"capture(\"child\"): 'child' (ReLU) {one}",
         f"capture(\".\"): '.' (Parent) {one}",
-        f'capture("**.child"): none of the 1 modules it matches ran: child: {NOT_CALLED}.',
+        f"capture(\"**.child\"): the one module it matches, 'child' (ReLU), {one}",
     ]
 
 
@@ -454,8 +457,246 @@ def test_a_functional_call_that_was_not_made_names_what_was():
         "match.",
         "Called there were: add, relu.",
         "capture(\"1.relu()\"): no 'relu' was called in the forward of '1' itself.",
-        "No function of torch was seen there: it did not run during the test call, or ran "
-        "compiled, scripted or in another thread.",
+        "It ran and called no function of torch itself, unless in compiled or scripted code.",
+        "'relu' was called in: '0', '1.child'.",
         "Captured and ran: none.",
         LAST,
     ]
+
+
+# Functional calls
+
+
+class Rectifies(nn.Module):
+    def __init__(self, **options):
+        super().__init__()
+        self.options = options
+
+    def forward(self, x):
+        return nn.functional.relu(x + 1, **self.options)
+
+
+def asked(maps, key):
+    """What asking for a key that is missing says, line by line."""
+    with pytest.raises(MissingMap) as caught:
+        maps[key]
+    return str(caught.value).splitlines()
+
+
+@pytest.mark.parametrize("key", ["0.relu()", "0.relu()#0", "0.relu()[0]", "model:0.relu()"])
+@pytest.mark.parametrize("target", ["0.relu()", "*.relu()", "**.relu()"])
+def test_asking_for_a_functional_call_that_was_not_made_says_why(key, target):
+    model = nn.Sequential(Rectifies(inplace=True))
+    lines = [
+        f"There is no feature map {key!r}: no 'relu' was called in the forward of '0' itself.",
+        "Called there were: add, relu_.",
+        "Did you mean '0.relu_()'?",
+        "Recorded are: none.",
+    ]
+    with capture(model, target) as maps:
+        model(X)
+        assert asked(maps, key) == lines
+        assert asked(maps.of("model"), key) == lines
+    assert asked(maps, key) == asked(copy.deepcopy(maps), key) == lines
+    assert maps.summary().splitlines()[1:] == [f"did not run: {target}"]
+
+
+def test_a_functional_call_that_nobody_captured_is_told():
+    model = nn.Sequential(Rectifies(), nn.ReLU())
+    with capture(model, "0.add()") as maps:
+        model(X)
+    told = ["Recorded are: 0.add()."]
+    assert asked(maps, "0.relu()") == [
+        "There is no feature map '0.relu()': this call is not captured.",
+        *told,
+    ]
+    assert asked(maps, "2.relu()") == ["There is no feature map '2.relu()'.", *told]
+    assert asked(maps, "1") == [
+        "There is no feature map '1': the module exists, but is not captured.",
+        *told,
+    ]
+
+
+def test_a_summary_names_the_functional_calls_that_were_not_made():
+    models = {"teacher": nn.Sequential(Rectifies()), "student": nn.Sequential(Rectifies())}
+    with Recording() as maps:
+        for name, model in models.items():
+            maps.attach(model, "0.relu()", "**.mul()", "exp()", name=name, required=False)
+            model(X)
+    names = ["student:**.mul(), student:exp()", "teacher:**.mul(), teacher:exp()"]
+    assert maps.summary().splitlines()[-1] == f"did not run: {', '.join(names)}"
+    assert maps.of("teacher").summary().splitlines()[-1] == f"did not run: {names[1]}"
+    assert "did not run" not in maps.only("0.relu()").summary()
+    maps.detach("teacher")
+    assert maps.summary().splitlines()[-1] == "did not run: **.mul(), exp()"
+
+
+def silent(model, target, run=lambda model: model(X)):
+    """What silence says of one functional target, line by line."""
+    with capture(model, target) as maps:
+        run(model)
+    *lines, ran, last = maps.silence().splitlines()
+    assert (ran, last) == ("Captured and ran: none.", LAST)
+    return lines
+
+
+def test_a_module_that_calls_modules_only_is_told_where_the_call_was_made():
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block, self.block10, self.block9 = Rectifies(), Rectifies(), Rectifies()
+
+        def forward(self, x):
+            return self.block10(self.block9(self.block(x)))
+
+    assert silent(Outer(), "relu()") == [
+        "capture(\"relu()\"): no 'relu' was called in the forward of the model itself.",
+        "It ran and called no function of torch itself, unless in compiled or scripted code.",
+        "'relu' was called in: 'block', 'block9', 'block10'.",
+    ]
+    assert silent(nn.Sequential(Outer()), "*.relu()") == [
+        "capture(\"*.relu()\"): no 'relu' was called in the forward of '0', the one module that "
+        "matches.",
+        "It ran and called no function of torch itself, unless in compiled or scripted code.",
+        "'relu' was called in: '0.block', '0.block9', '0.block10'.",
+    ]
+    assert silent(nn.Sequential(Outer(), nn.Sequential()), "*.relu()") == [
+        "capture(\"*.relu()\"): no 'relu' was called in the forward of any of the 2 modules that "
+        "match.",
+        "None of them called a function of torch itself, unless in compiled or scripted code.",
+        "'relu' was called in: '0.block', '0.block9', '0.block10'.",
+    ]
+
+
+def test_a_functional_call_elsewhere_is_told_beside_what_was_called():
+    class Twice(Rectifies):
+        def __init__(self):
+            super().__init__()
+            self.child = nn.Sequential(nn.Softmax(-1))
+
+        def forward(self, x):
+            return super().forward(self.child(x)).softmax(-1).add(1)
+
+    assert silent(Twice(), "child.*.add()") == [
+        "capture(\"child.*.add()\"): no 'add' was called in the forward of 'child.0', the one "
+        "module that matches.",
+        "Called there were: softmax.",
+        "'add' was called in: the model itself.",
+    ]
+
+
+def test_a_module_whose_name_was_written_as_a_call_is_told():
+    model = Calls()
+    assert silent(model, "child()") == [
+        "capture(\"child()\"): no 'child' was called in the forward of the model itself.",
+        "It ran and called no function of torch itself, unless in compiled or scripted code.",
+        "'child' is a module: capture(\"child\") records what it returns.",
+    ]
+    assert silent(nn.Sequential(model), "*.child()")[2:] == [
+        "'0.child' is a module: capture(\"0.child\") records what it returns.",
+    ]
+
+
+def in_a_thread(model):
+    thread = threading.Thread(target=model, args=(X,))
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    ("run", "what"),
+    [
+        (lambda model: None, "was not called while it was captured."),
+        (
+            in_a_thread,
+            "ran in a fixture or in another thread only, where functional calls are not seen.",
+        ),
+    ],
+)
+def test_a_forward_whose_functional_calls_cannot_be_seen_is_told(run, what):
+    model = nn.Sequential(Rectifies(), Rectifies())
+    assert silent(model, "1.relu()", run)[1:] == [f"It {what}"]
+    assert silent(model, "*.relu()", run)[1:] == [f"The model {what}"]
+
+
+def traced(model):
+    torch.jit.trace(model, X, check_trace=False)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
+def test_a_functional_call_that_was_traced_only_is_told():
+    model = Rectifies()
+    assert silent(model, "relu()", traced) == [
+        "capture(\"relu()\"): 'relu' was called only while the model was traced or exported.",
+    ]
+
+
+RECTIFIES = """
+    class Rectifies(nn.Module):
+        def forward(self, x):
+            return nn.functional.relu(x, inplace=True)
+
+    @pytest.fixture
+    def model():
+        return nn.Sequential(Rectifies())
+"""
+
+
+def test_a_test_that_reads_a_functional_call_that_was_not_made_is_told(write, pytester):
+    write(
+        RECTIFIES
+        + """
+    @pytest.mark.capture("0.relu()")
+    def test_reads(model, photo, feature_maps):
+        model(photo)
+        feature_maps["0.relu()"]
+
+    @pytest.mark.capture("0.relu_()")
+    def test_fixture(model, output, feature_maps):
+        pass
+    """
+    )
+    result = pytester.runpytest()
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "E *MissingMap: There is no feature map '0.relu()': no 'relu' was called in the "
+            "forward of '0' itself.",
+            "E *Called there were: relu_.",
+            "E *Did you mean '0.relu_()'?",
+            "E *Recorded are: none.",
+            "capture(\"0.relu_()\"): no 'relu_' was called in the forward of '0' itself.",
+            "It ran in a fixture or in another thread only, where functional calls are not seen.",
+        ]
+    )
+
+
+def test_a_body_run_again_records_its_functional_calls_again(write, pytester):
+    write(
+        RECTIFIES
+        + """
+    runs = []
+
+    @pytest.mark.capture("**.relu_()")
+    def test_again(model, photo, feature_maps):
+        model(photo)
+        runs.append(list(feature_maps))
+        assert runs == [["0.relu_()"]] * len(runs)
+
+    @pytest.mark.capture("**.relu_()")
+    def test_silent_the_second_time(model, photo, feature_maps):
+        if not hasattr(model, "seen"):
+            model.seen = True
+            model(photo)
+    """,
+        conftest=RERUN,
+    )
+    result = pytester.runpytest()
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "capture(\"**.relu_()\"): no 'relu_' was called in the forward of any of the 2 modules "
+            "that match.",
+            "The model was not called while it was captured.",
+        ]
+    )

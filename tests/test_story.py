@@ -1,6 +1,7 @@
 """The story of a comparison, line by line."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +10,10 @@ from hypothesis import strategies as st
 from pytest_featuremaps.baseline.comparing import compare
 from pytest_featuremaps.baseline.tables import INPUTS, Line, Table
 from pytest_featuremaps.baseline.tolerances import Tolerance
-from pytest_featuremaps.story.story import headline, tell
+from pytest_featuremaps.story import story
+
+headline = partial(story.headline, accept="pytest --snapshot-update")
+tell = partial(story.tell, accept="pytest --snapshot-update")
 
 ENVIRONMENT = {"torch": "2.13.0", "cpu_capability": "AVX512"}
 STEP = 128_037  # on each of 61 sums this is a relative L2 change of 0.1

@@ -12,7 +12,8 @@ from torch import nn
 from pytest_featuremaps import capture
 from pytest_featuremaps.baseline.alignment import align
 from pytest_featuremaps.baseline.comparing import compare, merge
-from pytest_featuremaps.baseline.tables import Line, Table, dump, load
+from pytest_featuremaps.baseline.table_files import dump, load
+from pytest_featuremaps.baseline.tables import Line, Table
 from pytest_featuremaps.maps.measuring import table
 from pytest_featuremaps.story.story import headline, tell
 
@@ -174,7 +175,7 @@ def test_what_only_has_another_number_is_told_beside_what_went():
     told = tell(compare(old, recorded(nn.Sequential(*layers))), "t")
 
     assert told[1] == "0 is gone: the baseline holds it, this run does not"
-    assert "  1 … 3 → 0 … 2: called otherwise, 3 maps" in told
+    assert "  1 … 3 → 0 … 2: renamed, 3 maps" in told
 
 
 def test_blocks_that_changed_places_have_moved(net, before):

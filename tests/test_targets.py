@@ -1,6 +1,7 @@
 """Which modules a target means, and what a wrong one is told."""
 
 import re
+from collections import OrderedDict
 
 import pytest
 from torch import nn
@@ -235,6 +236,31 @@ MESSAGES = {
             "capture(where=nn.Conv2d).",
         ],
     ),
+    "several targets in a list": (
+        (["conv1", "layer1"],),
+        None,
+        [
+            "capture(['conv1', 'layer1']): a target is one layer, or a pattern.",
+            'Name several one after the other: capture("conv1", "layer1").',
+        ],
+    ),
+    "several targets in one text": (
+        ("conv1, layer1.0",),
+        None,
+        [
+            'capture("conv1, layer1.0"): each target is a text of its own.',
+            'Write capture("conv1", "layer1.0").',
+        ],
+    ),
+    "a pattern of bytes": (
+        (re.compile(rb"conv1"),),
+        None,
+        [
+            "capture(re.compile(b'conv1')): a target is a module path, a glob or a compiled "
+            "regular expression, not Pattern.",
+            "Choose by class or predicate with where=, such as capture(where=nn.Conv2d).",
+        ],
+    ),
     "not a target": (
         (nn.Conv2d,),
         None,
@@ -271,3 +297,93 @@ def test_a_wrong_target_is_told(tree, targets, where, lines):
     with pytest.raises(CaptureError) as caught:
         resolve(survey(tree), targets, where)
     assert str(caught.value).splitlines() == lines
+
+
+class Rectifies(nn.Module):
+    def forward(self, x):
+        return self.helped([nn.functional.relu(one, inplace=True) for one in x])
+
+    def helped(self, x):
+        return sum(x) * 2
+
+
+@pytest.fixture
+def functional():
+    return nn.Sequential(OrderedDict(block=Rectifies(), linear=nn.Linear(1, 1)))
+
+
+BY_IMPORT = (
+    "a functional call is named by the module that makes it and the function, not by where that "
+    "is imported from."
+)
+NEAR_CALLS = {
+    "block.relu": [
+        "capture(\"block.relu\"): 'block' (Rectifies) has no module 'relu'.",
+        "'block' has: no modules.",
+        'If the functional call is meant, write "block.relu()".',
+    ],
+    "block.relu_": [
+        "capture(\"block.relu_\"): 'block' (Rectifies) has no module 'relu_'.",
+        "'block' has: no modules.",
+        'If the functional call is meant, write "block.relu_()".',
+    ],
+    "block.mul": [
+        "capture(\"block.mul\"): 'block' (Rectifies) has no module 'mul'.",
+        "'block' has: no modules.",
+        'If the functional call is meant, write "block.mul()".',
+    ],
+    "block.softmax": [
+        "capture(\"block.softmax\"): 'block' (Rectifies) has no module 'softmax'.",
+        "'block' has: no modules.",
+    ],
+    "block.helped": [
+        "capture(\"block.helped\"): 'block' (Rectifies) has no module 'helped'.",
+        "'block' has: no modules.",
+    ],
+    "**.relu": [
+        'capture("**.relu"): the pattern matches no module of Sequential.',
+        "It has: block, linear.",
+        'If the functional call is meant, write "**.relu()".',
+    ],
+    "add": [
+        "capture(\"add\"): Sequential has no module 'add'.",
+        "It has: block, linear.",
+        'If the functional call is meant, write "add()".',
+    ],
+    "block.F.relu()": [
+        f'capture("block.F.relu()"): {BY_IMPORT}',
+        "Did you mean 'block.relu()'?",
+    ],
+    "block.torch.nn.functional.relu_()": [
+        f'capture("block.torch.nn.functional.relu_()"): {BY_IMPORT}',
+        "Did you mean 'block.relu_()'?",
+    ],
+    "F.relu()": [f'capture("F.relu()"): {BY_IMPORT}', "Did you mean 'relu()'?"],
+    "**.F.relu()": [f'capture("**.F.relu()"): {BY_IMPORT}', "Did you mean '**.relu()'?"],
+    "blok.F.relu()": [
+        "capture(\"blok.F.relu()\"): Sequential has no module 'blok'.",
+        "It has: block, linear.",
+    ],
+    "block.relu()#0": [
+        "capture(\"block.relu()#0\"): 'block.relu()#0' is a key of feature_maps, not a target.",
+        'Capture the functional call, capture("block.relu()"), and choose the call or the output '
+        'where you read it: feature_maps["block.relu()#0"].',
+    ],
+    "relu()[0]": [
+        "capture(\"relu()[0]\"): 'relu()[0]' is a key of feature_maps, not a target.",
+        'Capture the functional call, capture("relu()"), and choose the call or the output where '
+        'you read it: feature_maps["relu()[0]"].',
+    ],
+}
+
+
+@pytest.mark.parametrize(("target", "lines"), NEAR_CALLS.items())
+def test_a_target_that_is_nearly_a_functional_call_is_told_its_spelling(functional, target, lines):
+    with pytest.raises(CaptureError) as caught:
+        resolve(survey(functional), [target], None)
+    assert str(caught.value).splitlines() == lines
+
+
+def test_a_module_may_have_the_name_of_what_functions_are_imported_from():
+    model = nn.Sequential(OrderedDict(F=Rectifies(), torch=nn.Sequential(Rectifies())))
+    assert paths(model, "F.relu()", "torch.*.relu()") == ["F", "torch.0"]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from pytest_featuremaps import rendering
-from pytest_featuremaps.baseline import tables
+from pytest_featuremaps.baseline import table_files, tables
 from pytest_featuremaps.review import folder
 from pytest_featuremaps.review.records import File, Map, Record, digest, identity
 
@@ -13,7 +13,7 @@ KEYS = ("conv1", "conv2", "conv3")
 
 def table(values, environment=None):
     stats = {"mean": 0.0, "std": 1.0}
-    return tables.dump(
+    return table_files.dump(
         tables.Table(
             environment or {"torch": "2"},
             tuple(

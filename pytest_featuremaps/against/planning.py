@@ -1,4 +1,4 @@
-"""What is to be run at another revision, planned so that it is as this run."""
+"""Plans the run at another revision, so that it selects and configures as this one does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 from pytest_featuremaps.against import revision
 from pytest_featuremaps.against.revision import Repository, Revision
 from pytest_featuremaps.against.testcode import Rule
-from pytest_featuremaps.runs.invocation import TEST_FILES
+from pytest_featuremaps.runs.invocation import TEST_FILES, same_seed
 
 # What differs from one shell to the next, and is no part of what a test depends on.
 _VOLATILE: Final = (
@@ -28,7 +28,7 @@ _VOLATILE: Final = (
 
 
 @dataclass(frozen=True)
-class Visit:
+class Plan:
     """What is to be run at another revision.
 
     Attributes:
@@ -68,7 +68,7 @@ class Visit:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
-def plan(config: pytest.Config, name: str) -> Visit:
+def make_plan(config: pytest.Config, name: str) -> Plan:
     """Plan the run at a revision so that it selects and configures as this one does.
 
     Raises:
@@ -88,7 +88,7 @@ def plan(config: pytest.Config, name: str) -> Visit:
     if not directory.is_relative_to(top):
         arguments = [_absolute(directory, one) for one in arguments]
         directory = root
-    return Visit(
+    return Plan(
         repository=repository,
         revision=repository.revision(name),
         root=root,
@@ -112,9 +112,7 @@ def _own(config: pytest.Config) -> Iterator[str]:
     workers = config.getoption("numprocesses", default=None)
     if workers:
         yield from (f"--numprocesses={workers}", f"--dist={config.getoption('dist')}")
-    seed = config.getoption("randomly_seed", default=None)
-    if isinstance(seed, int):
-        yield f"--randomly-seed={seed}"
+    yield from same_seed(config)
 
 
 def _absolute(directory: Path, argument: str) -> str:

@@ -9,14 +9,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytest_featuremaps import writing
+from pytest_featuremaps import disk
 
 _RECORD = "recording.json"
 _BYTES = ".bytes"
 
 
 @dataclass(frozen=True)
-class Recording:
+class RecordedRun:
     """What a run at a revision left.
 
     Attributes:
@@ -50,7 +50,7 @@ class References:
     def put(self, test: str, name: str, data: bytes) -> None:
         """Keep the bytes of a test's comparison."""
         head = json.dumps([test, name]).encode()
-        writing.replace(self._place(test, name), head + b"\n" + data)
+        disk.replace(self._place(test, name), head + b"\n" + data)
 
     def get(self, test: str, name: str) -> bytes | None:
         """Return the bytes of a test's comparison; None where it was not made."""
@@ -62,16 +62,20 @@ class References:
         heads = (path.read_bytes().partition(b"\n")[0] for path in self.folder.glob(f"*{_BYTES}"))
         return sorted((test, name) for test, name in map(json.loads, heads))
 
-    def finish(self, recording: Recording) -> None:
+    def tests(self) -> set[str]:
+        """Return the tests of which a comparison is kept."""
+        return {test for test, _ in self.comparisons()}
+
+    def finish(self, run: RecordedRun) -> None:
         """Keep what became of the run; a folder without it is not complete."""
-        text = json.dumps(asdict(recording), indent=1)
+        text = json.dumps(asdict(run), indent=1)
         (self.folder / _RECORD).write_text(text, encoding="utf-8")
 
-    def recording(self) -> Recording | None:
+    def recorded_run(self) -> RecordedRun | None:
         """Return what became of the run; None where it is not known."""
         try:
             facts: dict[str, Any] = json.loads((self.folder / _RECORD).read_text(encoding="utf-8"))
-            return Recording(**facts)
+            return RecordedRun(**facts)
         except (OSError, ValueError, TypeError):
             return None
 

@@ -27,13 +27,11 @@ class Revision:
         name: as it was asked for, such as `main` or `HEAD~3`.
         commit: its full hash.
         short: its hash as people write it.
-        subject: the first line of its message.
     """
 
     name: str
     commit: str
     short: str
-    subject: str
 
     def __str__(self) -> str:
         return self.name if self.commit.startswith(self.name) else f"{self.name} ({self.short})"
@@ -60,9 +58,8 @@ class Repository:
         found = self._ask("rev-parse", "-q", "--verify", _of(name)).split() if asked else []
         if len(found) != 1:  # a range is two
             raise GitError(self._unknown(name))
-        shown = self._git("show", "-s", "--format=%H%x00%h%x00%s", found[0])
-        commit, short, subject = shown.strip("\n").split("\0")
-        return Revision(name, commit, short, subject)
+        commit, short = self._git("show", "-s", "--format=%H %h", found[0]).split()
+        return Revision(name, commit, short)
 
     def files(self) -> list[str]:
         """Return the files of the checkout, those not committed included, those ignored not.

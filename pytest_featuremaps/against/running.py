@@ -16,21 +16,21 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from pytest_featuremaps.against import refusals
-from pytest_featuremaps.against.orders import Orders
-from pytest_featuremaps.against.planning import Visit, digest
+from pytest_featuremaps.against.instructions import Instructions
+from pytest_featuremaps.against.planning import Plan, digest
 from pytest_featuremaps.against.provenance import Border, Stray
-from pytest_featuremaps.against.references import Recording, References
+from pytest_featuremaps.against.references import RecordedRun, References
 from pytest_featuremaps.runs import rerun
-from pytest_featuremaps.runs.invocation import ORDERS
+from pytest_featuremaps.runs.invocation import INSTRUCTIONS
 
 _PASSED_OR_FAILED: Final = (0, 1, 5)
 
 
-def run(visit: Visit, folder: Path, only: Collection[str] | None = None) -> Recording:
+def run(plan: Plan, folder: Path, only: Collection[str] | None = None) -> RecordedRun:
     """Run tests with the code of the revision, in a temporary folder that is gone afterwards.
 
     Args:
-        visit: what is to be run.
+        plan: what is to be run.
         folder: where the comparisons are kept.
         only: the tests to run, by node id; all that are selected when None.
 
@@ -42,37 +42,37 @@ def run(visit: Visit, folder: Path, only: Collection[str] | None = None) -> Reco
     with _interruptible(), tempfile.TemporaryDirectory(prefix="featuremaps-") as name:
         base = Path(name).resolve()
         # A checkout that is a package itself is imported by the name of its folder.
-        border = Border(visit.repository.top, base / "tree" / visit.repository.top.name)
-        visit.repository.write(visit.revision.commit, border.tree, base / "index")
-        changed = _lay_over(visit, border.tree)
-        code = [file for file in _python_files(border.tree) if not visit.rule.holds(file)]
-        told = Orders(str(border.checkout), str(border.tree), str(folder), code, only)
-        told.write(base / "orders.json")
-        end = _run(visit, border, base)
+        border = Border(plan.repository.top, base / "tree" / plan.repository.top.name)
+        plan.repository.write(plan.revision.commit, border.tree, base / "index")
+        changed = _lay_over(plan, border.tree)
+        code = [file for file in _python_files(border.tree) if not plan.rule.holds(file)]
+        instructions = Instructions(str(border.checkout), str(border.tree), str(folder), code, only)
+        instructions.write(base / "instructions.json")
+        outcome = _run(plan, border, base)
     seen = [_taken(path) for path in sorted(folder.glob("seen-*.json"))]
-    if end.status not in _PASSED_OR_FAILED or not seen:
-        refusals.break_down(visit, end)
-    refusals.check_strays(visit, [Stray(**one) for each in seen for one in each["strays"]])
+    if outcome.status not in _PASSED_OR_FAILED or not seen:
+        refusals.break_down(plan, outcome)
+    refusals.check_strays(plan, [Stray(**one) for each in seen for one in each["strays"]])
     sources = _merged(seen, "sources")
-    return Recording(
+    return RecordedRun(
         seconds=time.perf_counter() - start,
         comparisons=References(folder).comparisons(),
         reasons=_merged(seen, "reasons"),
         sources={name: file for name, file in sources.items() if file in set(code)},
         stamps=_merged(seen, "stamps"),
         changed_tests=sorted(
-            file for file in set(sources.values()) & set(changed) if not visit.rule.collects(file)
+            file for file in set(sources.values()) & set(changed) if not plan.rule.collects(file)
         ),
     )
 
 
-def _run(visit: Visit, border: Border, base: Path) -> rerun.End:
+def _run(plan: Plan, border: Border, base: Path) -> rerun.Outcome:
     """Run pytest in the tree."""
-    directory, root = border.there(visit.directory), border.there(visit.root)
+    directory, root = border.there(plan.directory), border.there(plan.root)
     directory.mkdir(parents=True, exist_ok=True)
     root.mkdir(parents=True, exist_ok=True)
-    if visit.configuration:
-        configuration = _mapped_path(border, visit.configuration)
+    if plan.configuration:
+        configuration = _mapped_path(border, plan.configuration)
     else:
         # The revision may have had one.
         configuration = root / "pytest.ini"
@@ -80,19 +80,18 @@ def _run(visit: Visit, border: Border, base: Path) -> rerun.End:
     own = [
         *("-c", str(configuration), f"--rootdir={root}", "--continue-on-collection-errors"),
         *(f"--featuremaps-output={base / 'results'}", "--featuremaps-report="),
-        *([f"--override-ini=cache_dir={base / 'cache'}"] if "cacheclear" in visit.options else []),
-        *visit.own,
+        *plan.own,
     ]
-    given = [_mapped(border, one) for one in visit.arguments]
+    given = [_mapped(border, one) for one in plan.arguments]
     fronts = [one for place in dict.fromkeys((root, border.tree)) for one in (place / "src", place)]
     front = [str(one) for one in fronts if one.is_dir()]
     inherited = filter(None, _environment("PYTHONPATH").split(os.pathsep))
     pythonpath = dict.fromkeys([*front, *border.paths(inherited)])
     return rerun.run(
-        rerun.arguments(given, options=visit.options, folder=base, own=own),
+        rerun.arguments(given, options=plan.options, folder=base, own=own),
         directory=directory,
-        surroundings={
-            ORDERS: str(base / "orders.json"),
+        environment={
+            INSTRUCTIONS: str(base / "instructions.json"),
             "PYTHONPATH": os.pathsep.join(pythonpath),
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTEST_ADDOPTS": _mapped(border, _environment("PYTEST_ADDOPTS")),
@@ -118,14 +117,14 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _lay_over(visit: Visit, tree: Path) -> list[str]:
+def _lay_over(plan: Plan, tree: Path) -> list[str]:
     """Put the checkout's test code over the tree's; return what is not the same there."""
     changed = []
     for name in _files(tree):
-        if visit.rule.holds(name) and name not in visit.tests:
+        if plan.rule.holds(name) and name not in plan.tests:
             (tree / name).unlink()
-    for name in visit.tests:
-        here, there = visit.repository.top / name, tree / name
+    for name in plan.tests:
+        here, there = plan.repository.top / name, tree / name
         if digest(here) == digest(there):
             continue
         changed.append(name)

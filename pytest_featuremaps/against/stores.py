@@ -1,4 +1,4 @@
-"""Comparisons with what a run at another revision recorded, and the recording of them."""
+"""Stores of a run against a revision: one records comparisons, one compares with them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import pytest
 from syrupy.location import PyTestLocation
 
 from pytest_featuremaps.against.provenance import foreign
-from pytest_featuremaps.against.references import Recording, References
+from pytest_featuremaps.against.references import RecordedRun, References
 from pytest_featuremaps.errors import BaselineError
-from pytest_featuremaps.snapshots.extensions import Extension, Options, as_bytes
-from pytest_featuremaps.snapshots.verdicts import Verdict
+from pytest_featuremaps.snapshots.extensions import Extension, as_bytes
+from pytest_featuremaps.snapshots.failures import Failure
+from pytest_featuremaps.snapshots.options import ComparisonOptions
 
 
 class _WithoutBaselines:
-    """What compares with no file of `__snapshots__`, and writes none."""
+    """A store that has nothing to do with the files of `__snapshots__`."""
 
     def records(self, path: str) -> bool:
         """Tell whether a comparison would write a baseline: never."""
@@ -26,8 +27,8 @@ class _WithoutBaselines:
 
 
 @dataclass(frozen=True)
-class Recorder(_WithoutBaselines):
-    """Keeps each comparison of a test, and agrees with all of them.
+class RecordingStore(_WithoutBaselines):
+    """Keeps what each comparison of a test is about, and finds no difference.
 
     Attributes:
         references: where to keep them.
@@ -38,8 +39,8 @@ class Recorder(_WithoutBaselines):
     location: PyTestLocation
 
     def compare(
-        self, kind: type[Extension], data: object, suffix: str, options: Options
-    ) -> Verdict | None:
+        self, kind: type[Extension], data: object, suffix: str, options: ComparisonOptions
+    ) -> Failure | None:
         """Keep what a baseline would hold."""
         extension = kind()
         extension.options = options
@@ -49,8 +50,8 @@ class Recorder(_WithoutBaselines):
 
 
 @dataclass(frozen=True)
-class Recorded(_WithoutBaselines):
-    """Compares with what was recorded at another revision.
+class ReferenceStore(_WithoutBaselines):
+    """Compares a test with what was recorded of it at another revision.
 
     Attributes:
         references: what was recorded.
@@ -62,15 +63,15 @@ class Recorded(_WithoutBaselines):
     """
 
     references: References
-    recording: Recording
+    recording: RecordedRun
     location: PyTestLocation
     revision: str
     checkout: Path
     miss: Callable[[str], None]
 
     def compare(
-        self, kind: type[Extension], data: object, suffix: str, options: Options
-    ) -> Verdict | None:
+        self, kind: type[Extension], data: object, suffix: str, options: ComparisonOptions
+    ) -> Failure | None:
         """Compare with what was recorded; without a reference there is nothing to say.
 
         Raises:
@@ -93,9 +94,9 @@ class Recorded(_WithoutBaselines):
             # Only now: what cannot be compared at all is an error here as well.
             self.miss(self._why())
             return None
-        if extension.verdict is None:
+        if extension.failure is None:
             return None
-        return replace(extension.verdict, expected=stored, actual=actual, revision=self.revision)
+        return replace(extension.failure, expected=stored, actual=actual, revision=self.revision)
 
     def _check_origin(self) -> None:
         stray = foreign(self.checkout, self.recording.sources)

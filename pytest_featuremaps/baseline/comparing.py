@@ -9,20 +9,9 @@ from dataclasses import dataclass, replace
 from pytest_featuremaps.baseline.alignment import align
 from pytest_featuremaps.baseline.judging import Entry, judge
 from pytest_featuremaps.baseline.renaming import Rename, renamed
-from pytest_featuremaps.baseline.tables import (
-    INPUTS,
-    BadBaseline,
-    Line,
-    Table,
-    Value,
-    dump,
-    header,
-    read_pieces,
-    record,
-)
+from pytest_featuremaps.baseline.table_files import BadBaseline, dump, header, read_pieces, record
+from pytest_featuremaps.baseline.tables import INPUTS, Line, Table, Value
 from pytest_featuremaps.baseline.tolerances import Tolerance, asked_for, same_noise
-
-__all__ = ["Comparison", "Entry", "compare", "merge"]
 
 
 @dataclass(frozen=True)
@@ -151,9 +140,8 @@ def merge(
 
     A stored line that is still within tolerance is kept byte for byte, unless it lacks numbers
     that this run has, or this run measured another noise for it; under another key it keeps its
-    numbers. The header stands for the kept
-    lines, and is kept as long as there are some and they belong to the same input. Bytes that
-    cannot be read are replaced.
+    numbers. The header stands for the kept lines, and is kept as long as there are some and they
+    belong to the same input. Bytes that cannot be read are replaced.
 
     Raises:
         FeatureMapsError: no tolerance has this name.

@@ -1,4 +1,4 @@
-"""How the keys of two runs differ: a parent that is called otherwise, a number that shifted."""
+"""How the keys of two runs differ: a parent that was renamed, a number that shifted."""
 
 from __future__ import annotations
 

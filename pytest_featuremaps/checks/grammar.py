@@ -52,7 +52,7 @@ def read(spec: Spec) -> tuple[Token, ...]:
     """Read a spec; one text is read once.
 
     Raises:
-        ShapeSpecError: It has a slip.
+        ShapeSpecError: it has a slip.
     """
     return _parse(spec) if isinstance(spec, str) else _from_tuple(spec)
 

@@ -21,9 +21,9 @@ class Match:
     """What holding a shape against a spec gave.
 
     Attributes:
-        reason: Empty when the shape fits; otherwise one line that says which dimensions do not.
-        bound: The names bound so far, those given included. Only those given when it does not fit.
-        places: The dimension at which each new name was met, also where another does not fit.
+        reason: empty when the shape fits; otherwise one line that says which dimensions do not.
+        bound: the names bound so far, those given included. Only those given when it does not fit.
+        places: the dimension at which each new name was met, also where another does not fit.
     """
 
     reason: str
@@ -40,19 +40,19 @@ def check(
     """Hold a shape against a spec.
 
     Args:
-        spec: Tokens separated by spaces: an integer; a name, bound at first use and equal from
+        spec: tokens separated by spaces: an integer; a name, bound at first use and equal from
             then on; arithmetic on bound names with ``+ - * / // ( )``, where ``/`` must divide
             exactly; ``_`` for any size; at most one ``...`` for any number of dimensions.
             The empty text is a scalar. A tuple of integers is taken as it is.
-        shape: The sizes found.
-        bound: Names that earlier layers have bound.
-        origins: Where each of them was bound; "from an earlier layer" where it is not said.
+        shape: the sizes found.
+        bound: names that earlier layers have bound.
+        origins: where each of them was bound; "from an earlier layer" where it is not said.
 
     Returns:
         A `Match`; its `reason` is empty when the shape fits.
 
     Raises:
-        ShapeSpecError: The spec has a slip. Raised whatever the shape is.
+        ShapeSpecError: the spec has a slip. Raised whatever the shape is.
     """
     tokens = read(spec)
     _require_bound(tokens, bound)
@@ -68,7 +68,7 @@ def names(spec: Spec, known: Collection[str]) -> tuple[str, ...]:
     """Return the names that a spec binds beyond the known ones.
 
     Raises:
-        ShapeSpecError: The spec has a slip, or calculates with a name that nothing binds.
+        ShapeSpecError: the spec has a slip, or calculates with a name that nothing binds.
     """
     tokens = read(spec)
     _require_bound(tokens, known)
@@ -79,7 +79,7 @@ def unbound(spec: Spec, known: Collection[str]) -> tuple[str, ...]:
     """Return the names that a spec calculates with and neither binds before nor are known.
 
     Raises:
-        ShapeSpecError: The spec has a slip.
+        ShapeSpecError: the spec has a slip.
     """
     bound = set(known)
     missing: dict[str, None] = {}

@@ -31,11 +31,13 @@ class FeatureMap(DrawnTensor):
         view: whether the output, a view, was changed in place; None unless its gradient is
             watched for, and it is one.
         lost_grad: why a gradient that came could not be kept; empty otherwise.
+        has_history: whether `backward()` could reach it at all, as far as that is known.
     """
 
     # Most maps never get a gradient, and have no settings.
     view: View | None = None
     lost_grad = ""
+    has_history = True
     _grad: Kept | None = None
     _passes = 0
     _settings: Mapping[str, object] = MappingProxyType({})
@@ -124,6 +126,12 @@ class FeatureMap(DrawnTensor):
             return (
                 f"{self.place.title} has no gradient: checkpointing ran it without gradients, and "
                 "again during backward().\nCall torch.utils.checkpoint with use_reentrant=False."
+            )
+        if not self.has_history:
+            return (
+                f"{self.place.title} has no gradient: it was made without, under no_grad() or "
+                "from nothing that requires one.\nTurn gradients on, or capture a layer behind "
+                "the first parameter that requires them."
             )
         return (
             f"{self.place.title} has no gradient: no backward pass has reached it.\n"

@@ -9,7 +9,7 @@ from pytest_featuremaps.checks.contracts import Clause, hold
 from pytest_featuremaps.checks.grammar import Spec
 from pytest_featuremaps.checks.vitals import Limits
 from pytest_featuremaps.errors import AmbiguousKey, CaptureError, MissingMap
-from pytest_featuremaps.maps import sheets, summaries
+from pytest_featuremaps.maps import sheets, summaries, uncalled
 from pytest_featuremaps.maps.checkup import examine
 from pytest_featuremaps.maps.feature_map import FeatureMap
 from pytest_featuremaps.maps.log import Log
@@ -258,6 +258,8 @@ class FeatureMaps(Mapping[str, FeatureMap]):
         lines = []
         layers = self._view.layers().values()
         silent = [layer.name for layer in layers if not layer.ran]
+        if self._view.chosen is None:
+            silent += uncalled.silent(self._log, self._view.model)
         again = [layer.name for layer in layers if layer.recomputed]
         problems = dict.fromkeys(layer.problem for layer in layers if layer.problem)
         lines += [f"did not run: {listed(silent)}"] if silent else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pytest_featuremaps.maps.asked_calls import AskedCalls
 from pytest_featuremaps.maps.feature_map import FeatureMap
 from pytest_featuremaps.maps.model_inputs import ModelInputs
 from pytest_featuremaps.names.keys import Layer, Where
@@ -27,6 +28,7 @@ class Log:
         maps: the recorded maps, in order of completion.
         notes: what recording changed in how the models run.
         explain: says why a layer has no map.
+        asked_calls: the functional calls that were asked for.
     """
 
     layers: dict[Where, Layer] = field(default_factory=dict)
@@ -35,6 +37,7 @@ class Log:
     maps: list[FeatureMap] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     explain: Callable[[Layer], str] = _unexplained
+    asked_calls: AskedCalls = field(default_factory=AskedCalls)
     _named: int = 0
     _by_name: dict[str, list[FeatureMap]] = field(default_factory=dict)
 

@@ -13,6 +13,7 @@ from pytest_featuremaps.names.leaves import tensors
 from pytest_featuremaps.numbers.sketch import digest, digest_text
 
 _MOST_CALLS = 100
+_MOST_VALUES = 1000  # of a list without tensors
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
 
 
@@ -67,7 +68,8 @@ def _parts(name: str, value: object) -> list[str | _Tensor | None]:
             for part in (f"{name}{leaf} {one.dtype} {tuple(one.shape)}", _weakly(one))
         ]
     plain = value if isinstance(value, list | tuple) else [value]
-    return [f"{name}={value!r}" if all(isinstance(one, _PLAIN) for one in plain) else None]
+    known = len(plain) <= _MOST_VALUES and all(isinstance(one, _PLAIN) for one in plain)
+    return [f"{name}={value!r}" if known else None]
 
 
 def _weakly(tensor: torch.Tensor) -> _Tensor:

@@ -189,7 +189,7 @@ class RecordedTensor:
         return self._stats is not None
 
     def numpy(self) -> npt.NDArray[Any]:
-        """Return the values as a new array; bfloat16 and float8 become float32.
+        """Return the values as a new array; what NumPy lacks becomes float32 or complex64.
 
         Raises:
             UnsupportedTensor: the tensor has no readable values (meta, sparse, quantised).
@@ -207,7 +207,7 @@ class RecordedTensor:
         if self.kept.obstacle:
             raise UnsupportedTensor(f"{self.place.title}: {self.kept.obstacle}")
         try:
-            chunks.readable(self.tensor)
+            chunks.infinite_from(chunks.readable(self.tensor).dtype)
         except UnsupportedTensor as error:
             reason = str(error)
         else:
@@ -215,9 +215,12 @@ class RecordedTensor:
         raise UnsupportedTensor(f"{self.place.title}: {reason}")
 
     def widened(self) -> torch.Tensor:
-        """Return the values, in float32 where their dtype is one that numpy lacks."""
-        narrow = self.tensor.is_floating_point() and self.tensor.dtype not in NUMPY_FLOATS
-        return self.tensor.float() if narrow else self.tensor
+        """Return the values, in float32 or complex64 where their dtype is one that numpy lacks."""
+        tensor = self.tensor
+        if tensor.dtype == torch.complex32:
+            return tensor.to(torch.complex64)
+        narrow = tensor.is_floating_point() and tensor.dtype not in NUMPY_FLOATS
+        return tensor.float() if narrow else tensor
 
     def __array__(
         self, dtype: npt.DTypeLike | None = None, copy: bool | None = None

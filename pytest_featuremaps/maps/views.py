@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 from pytest_featuremaps.errors import CaptureError
+from pytest_featuremaps.maps import uncalled
 from pytest_featuremaps.maps.feature_map import FeatureMap
 from pytest_featuremaps.maps.log import Log
-from pytest_featuremaps.names.keys import Layer, Where
-from pytest_featuremaps.names.paths import ROOT, Paths
+from pytest_featuremaps.names.calls import call_path, parted
+from pytest_featuremaps.names.keys import Layer, Where, without_place
+from pytest_featuremaps.names.paths import Paths
 from pytest_featuremaps.names.targets import Target
 from pytest_featuremaps.wording import listed
 
@@ -74,15 +76,25 @@ class View:
 
     def missing(self, key: object) -> str:
         """Say that there is no map of a key, and why."""
-        silent = [self.log.layers[where] for where in self.matching(key)] if _is_text(key) else []
-        if silent:
-            why = f": {self.log.explain(silent[0])}"
-        elif _is_text(key) and any(paths.find(key) for paths in self.log.paths.values()):
-            why = ": the module exists, but is not captured"
-        else:
-            why = ""
+        why, *more = (self._why(key) if _is_text(key) else []) or [""]
+        first = f"There is no feature map {key!r}{': ' if why else ''}{why}."
         known = listed(map(self.key, self.maps()))
-        return f"There is no feature map {key!r}{why}.\nRecorded are: {known}."
+        return "\n".join([first, *more, f"Recorded are: {known}."])
+
+    def _why(self, key: str) -> list[str]:
+        """Say why a key has no map: a part of a sentence, and whole ones; nothing if unknown."""
+        meant = self.matching(key) or self.matching(without_place(key))
+        keys = [self.key(one) for one in self.maps() if one.place.layer.where in meant]
+        if keys:
+            are = "key is" if len(keys) == 1 else "keys are"
+            return [f"its {are} {listed(keys, most=6)}"]
+        silent = [one for where, one in self.layers().items() if where in meant]
+        if silent:
+            return [self.log.explain(silent[0])]
+        if call := uncalled.missing(self.log, key, self.model):
+            return call
+        exists = any(paths.find(key) for paths in self.log.paths.values())
+        return ["the module exists, but is not captured"] if exists else []
 
     def _shows(self, where: Where) -> bool:
         return self.model in {None, where[0]} and (self.chosen is None or where in self.chosen)
@@ -91,7 +103,7 @@ class View:
         model, path = where
         bare = pattern.removeprefix(f"{model}:")
         paths = self.log.paths[model]
-        if bare.endswith("()"):
+        if parted(bare):
             return path == bare or _means_call(bare, path, paths)
         return path in {bare, paths.find(bare)} or path in paths.match(bare)
 
@@ -103,17 +115,27 @@ class View:
         found: dict[int, FeatureMap] = {}
         for end in {match.start() for match in re.finditer(r"[#\[]|$", key)}:
             for model, paths in self.log.paths.items():
-                path = paths.find(key[:end].removeprefix(f"{model}:"))
-                for one in self._spelled(f"{model}:{path}{key[end:]}"):
+                path = _known_as(key[:end].removeprefix(f"{model}:"), paths)
+                for one in self._spelled(f"{model}:{path}{key[end:]}") if path else ():
                     found[id(one)] = one
         return list(found.values())
 
 
+def _known_as(name: str, paths: Paths) -> str | None:
+    """Return the path that is recorded for another name of a module, or of a call it makes."""
+    call = parted(name)
+    if call is None:
+        return paths.find(name)
+    owner = paths.find(call[0])
+    return None if owner is None else call_path(owner, call[1])
+
+
 def _means_call(pattern: str, path: str, paths: Paths) -> bool:
     """Tell whether `**.relu()` means a functional call: the op is the same, the owner matches."""
-    owners, _, op = pattern.rpartition(".")
-    owner, _, called = path.rpartition(".")
-    return op == called and (owner or ROOT) in {paths.find(owners), *paths.match_owners(owners)}
+    asked, made = parted(pattern), parted(path)
+    if asked is None or made is None or asked[1] != made[1]:
+        return False
+    return made[0] in {paths.find(asked[0]), *paths.match_owners(asked[0])}
 
 
 def _is_text(key: object) -> TypeGuard[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Literal, NamedTuple, TypeAlias
@@ -16,6 +17,11 @@ KEEPS: tuple[Keep, ...] = ("values", "stats", "shapes")
 
 Where: TypeAlias = tuple[str, str]
 """A model's name and a module's path in it."""
+
+
+def without_place(key: str) -> str:
+    """Return a key without what tells the call, and the place in its output: `#1`, `[0]`."""
+    return re.split(r"[#\[]", key, maxsplit=1)[0]
 
 
 def _not_known() -> str:

@@ -14,6 +14,9 @@ Leaf: TypeAlias = tuple[str | int, ...]
 """Where a tensor stood: `()` is the value itself, `(1, 0)` its `[1][0]`."""
 
 
+_PLAIN = frozenset({bool, int, float, complex, str, bytes, type(None)})
+
+
 def tensors(value: object) -> list[tuple[Leaf, torch.Tensor]]:
     """Return the tensors in a value, in order: in tuples, lists, mappings and dataclasses.
 
@@ -40,7 +43,8 @@ def _parts(value: object) -> Sequence[tuple[str | int, object]]:
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return list(zip(value._fields, value, strict=True))
     if isinstance(value, list | tuple):
-        return list(enumerate(value))
+        # Not what surely holds no tensor: lists of numbers may be long.
+        return [(step, part) for step, part in enumerate(value) if type(part) not in _PLAIN]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return [(one.name, getattr(value, one.name, None)) for one in dataclasses.fields(value)]
     return []

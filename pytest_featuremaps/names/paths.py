@@ -119,11 +119,13 @@ class Survey:
         title: the name of the model's class.
         modules: every module by its first path, in the order of `named_modules()`.
         paths: the names alone.
+        compiled: whether torch.compile would run some of them.
     """
 
     title: str
     modules: Mapping[str, nn.Module]
     paths: Paths
+    compiled: bool
 
 
 def every_module(model: nn.Module) -> Iterator[nn.Module]:
@@ -151,24 +153,36 @@ def survey(model: nn.Module) -> Survey:
     children: dict[str, dict[str, str]] = {}
     known: dict[int, str] = {}
     indexed = set()
+    compiled = False
     todo = [(ROOT, model, ROOT, "")]
     while todo:
         path, module, parent, name = todo.pop()
         inner, wrapping = _unwrapped(module)
+        compiled = compiled or _is_compiled(module, inner, wrapping)
         first = known.setdefault(id(inner), path)
         if name:
             children[parent][name] = first
         if first != path or path in modules:
             continue
         modules[path] = inner
+        children[path] = {}
+        if not (inner._modules or wrapping):
+            continue
         below = [(one, child) for one, child in inner._modules.items() if child is not None]
-        children[path] = dict.fromkeys((one for one, _ in below), "")
+        children[path].update(dict.fromkeys((one for one, _ in below), ""))
         children[path].update(dict.fromkeys(wrapping, path))
         if isinstance(inner, (nn.Sequential, nn.ModuleList)):
             indexed.add(path)
         start = "" if path == ROOT else f"{path}."
         todo += [(start + one, child, path, one) for one, child in reversed(below)]
-    return Survey(type(modules[ROOT]).__name__, modules, Paths(children, frozenset(indexed)))
+    paths = Paths(children, frozenset(indexed))
+    return Survey(type(modules[ROOT]).__name__, modules, paths, compiled)
+
+
+def _is_compiled(module: nn.Module, inner: nn.Module, wrapping: Sequence[str]) -> bool:
+    if "_orig_mod" in wrapping:
+        return True
+    return module._compiled_call_impl is not None or inner._compiled_call_impl is not None
 
 
 # The classes of torch that hold one module and stand for it, and the name they hold it under.

@@ -13,6 +13,8 @@ import torch
 from torch import nn
 
 from pytest_featuremaps.errors import CaptureError
+from pytest_featuremaps.names.calls import call_path, calls, parted, without_import
+from pytest_featuremaps.names.keys import without_place
 from pytest_featuremaps.names.paths import ROOT, Survey
 from pytest_featuremaps.wording import listed, plain
 
@@ -81,7 +83,13 @@ class _Names:
         self.title, self.modules, self.paths = known.title, known.modules, known.paths
 
     def resolve(self, target: Target, where: Where | None, *, implied: bool) -> Resolved:
-        if not isinstance(target, str | re.Pattern):
+        if isinstance(target, list | tuple):
+            names = ", ".join(f'"{one}"' if isinstance(one, str) else repr(one) for one in target)
+            raise CaptureError(
+                f"capture({target!r}): a target is one layer, or a pattern.\n"
+                f"Name several one after the other: capture({names})."
+            )
+        if not isinstance(target, str) and not _is_pattern(target):
             raise CaptureError(
                 f"capture({target!r}): a target is a module path, a glob or a compiled regular "
                 f"expression, not {type(target).__name__}.\n"
@@ -90,7 +98,7 @@ class _Names:
         text = _spell(target, where, implied=implied)
         asked = f"capture({text})"
         owner, op = _functional(target, asked)
-        found = self._find(owner, asked, owning=bool(op))
+        found = self._find(owner, asked, op)
         exact = isinstance(owner, str) and self.paths.find(owner) in found
         if exact:
             offered = list(found)
@@ -109,15 +117,22 @@ class _Names:
         if isinstance(module, torch.jit.ScriptModule):
             raise CaptureError(
                 f"{asked}: {path!r} is a scripted module ({type(module).__name__}), which takes no "
-                "hooks.\nCapture the module that it was made from, before torch.jit.script."
+                "hooks.\nCapture the module that it was made from, before torch.jit.script or "
+                "torch.jit.trace."
             )
 
-    def _find(self, target: Target, asked: str, *, owning: bool) -> set[str]:
+    def _find(self, target: Target, asked: str, op: str) -> set[str]:
         if isinstance(target, re.Pattern):
             return {path for path in self.modules if path != ROOT and target.fullmatch(path)}
         known = self.paths.find(target)
         if known is not None:
             return {known}
+        if op and (short := without_import(target)) != target and self._owners(short):
+            raise CaptureError(
+                f"{asked}: a functional call is named by the module that makes it and the "
+                f"function, not by where that is imported from.\n"
+                f"Did you mean {call_path(short, op)!r}?"
+            )
         if "*" not in target:
             raise CaptureError(self._no_such_module(asked, target))
         if any("**" in segment and segment != "**" for segment in target.split(".")):
@@ -125,16 +140,27 @@ class _Names:
                 f"{asked}: `**` stands for whole segments of a path, so it stands alone between "
                 "dots.\nWrite `*` inside a segment, such as 'layer*.conv1'."
             )
-        return self.paths.match_owners(target) if owning else self.paths.match(target)
+        return self.paths.match_owners(target) if op else self.paths.match(target)
+
+    def _owners(self, target: str) -> set[str]:
+        """Return the modules that a path or a pattern means as those that make a call."""
+        known = self.paths.find(target)
+        return self.paths.match_owners(target) if known is None else {known}
 
     def _no_such_module(self, asked: str, path: str) -> str:
-        base = re.split(r"[#\[]", path, maxsplit=1)[0]
-        if base != path and self.paths.find(base or ROOT) is not None:
+        base = without_place(path) or ROOT
+        call = parted(base)
+        if base != path and self.paths.find(call[0] if call else base) is not None:
+            what = "functional call" if call else "module"
             return (
                 f"{asked}: {path!r} is a key of feature_maps, not a target.\n"
-                f'Capture the module, capture("{base or ROOT}"), and choose the call or the '
-                f'output where you read it: feature_maps["{path}"].'
+                f'Capture the {what}, capture("{base}"), and choose the call or the output where '
+                f'you read it: feature_maps["{path}"].'
             )
+        parts = [part.strip() for part in path.split(",")]
+        if len(parts) > 1 and all(self.paths.find(part) is not None for part in parts if part):
+            names = ", ".join(f'"{part}"' for part in parts if part)
+            return f"{asked}: each target is a text of its own.\nWrite capture({names})."
         parent, missing = self._deepest(path)
         owner = self.title if parent == ROOT else f"{parent!r} ({self._type(parent)})"
         if missing in dict(self.modules[parent].named_parameters(recurse=False)):
@@ -143,7 +169,7 @@ class _Names:
                 "A capture records what a module returns."
             )
         lines = [f"{asked}: {owner} has no module {missing!r}.", self._level(parent)]
-        return "\n".join(lines + self._suggestions(path))
+        return "\n".join(lines + self._functional_call(path) + self._suggestions(path))
 
     def _deepest(self, path: str) -> tuple[str, str]:
         """Return the longest part of a path that exists, and the name it lacks."""
@@ -158,6 +184,14 @@ class _Names:
     def _level(self, parent: str) -> str:
         subject = "It" if parent == ROOT else repr(parent)
         return f"{subject} has: {_short(self.paths.children[parent])}."
+
+    def _functional_call(self, path: str) -> list[str]:
+        """Say how a functional call is written, where a path names one as if it were a module."""
+        owner, _, op = path.rpartition(".")
+        owners = self._owners(owner or ROOT) if op.isidentifier() else ()
+        if any(calls(self.modules[one], op) for one in owners):
+            return [f'If the functional call is meant, write "{path}()".']
+        return []
 
     def _suggestions(self, path: str) -> list[str]:
         if self._deepest(path)[1].lstrip("-").isdecimal():
@@ -185,10 +219,15 @@ class _Names:
             f"{asked}: the pattern matches no module of {self.title}.",
             self._level(self._deepest(written)[0]),
         ]
-        return "\n".join(lines + self._suggestions(written))
+        call = self._functional_call(written) if written is target else []
+        return "\n".join(lines + call + self._suggestions(written))
 
     def _type(self, path: str) -> str:
         return type(self.modules[path]).__name__
+
+
+def _is_pattern(target: object) -> bool:
+    return isinstance(target, re.Pattern) and isinstance(target.pattern, str)
 
 
 def is_called(module: nn.Module) -> bool:
@@ -211,15 +250,16 @@ def _passes(where: Where | None, path: str, module: nn.Module) -> bool:
 
 def _functional(target: Target, asked: str) -> tuple[Target, str]:
     """Split `layer1.0.add()` into the module that makes the call and the call's name."""
-    if not isinstance(target, str) or not target.endswith("()"):
+    call = parted(target) if isinstance(target, str) else None
+    if call is None:
         return target, ""
-    owner, _, op = target[:-2].rpartition(".")
+    owner, op = call
     if not op.isidentifier():
         raise CaptureError(
             f"{asked}: {op!r} is no name of a functional call.\n"
             'Write the module and the name that torch reports, such as "layer1.0.add()".'
         )
-    return owner or ROOT, op
+    return owner, op
 
 
 def _spell(target: Target, where: Where | None, *, implied: bool) -> str:

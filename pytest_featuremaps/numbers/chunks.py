@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch._subclasses import FakeTensor
+from torch.masked import MaskedTensor
 
 from pytest_featuremaps.errors import UnsupportedTensor
 
@@ -46,10 +47,10 @@ def readable(tensor: torch.Tensor) -> torch.Tensor:
 
 def _obstacle(tensor: torch.Tensor) -> str:
     # Fake before meta: a fake tensor that stands for a GPU one is no meta tensor.
-    if isinstance(tensor, FakeTensor):
-        return FAKE
-    if tensor.is_meta:
-        return META
+    if isinstance(tensor, FakeTensor) or tensor.is_meta:
+        return FAKE if isinstance(tensor, FakeTensor) else META
+    if isinstance(tensor, MaskedTensor):
+        return "a masked tensor has values only where its mask says so: use `.to_tensor(0.0)`"
     if tensor.is_nested:
         return "a nested tensor has no common shape: use `.to_padded_tensor(0.0)` or `.unbind()`"
     if tensor.is_quantized:

@@ -23,6 +23,7 @@ from pytest_featuremaps.maps.model_inputs import ModelInputs
 from pytest_featuremaps.names.keys import Layer, Place
 from pytest_featuremaps.names.leaves import Leaf, arguments, tensors
 from pytest_featuremaps.names.paths import every_module
+from pytest_featuremaps.recording.modes import unseen
 
 Taken: TypeAlias = Mapping[str, Mapping[Leaf, Kept]]
 
@@ -129,7 +130,7 @@ class Hooks(Hook):
         layer.ran = True
         layer.module_type = type(module).__name__  # a lazy module has become another
         try:
-            log.add(self._recorded(call, rest[-1], taken))
+            log.add(unseen(self._recorded, call, rest[-1], taken))
         except Exception as error:  # noqa: BLE001 - never raised through the user's forward
             layer.problem = describe(error)
 
@@ -142,9 +143,15 @@ class Hooks(Hook):
         for leaf, tensor in leaves:
             place = Place(self._layer, call, leaf, len(leaves))
             maps.append(FeatureMap(place, self._keep(tensor), taken))
-            if self._layer.grads and tensor.requires_grad:
-                self._gradients.append(Gradient(tensor, maps[-1]))
+            if self._layer.grads:
+                self._watch_gradient(tensor, maps[-1])
         return maps
+
+    def _watch_gradient(self, tensor: torch.Tensor, one: FeatureMap) -> None:
+        if tensor.requires_grad:
+            self._gradients.append(Gradient(tensor, one))
+        else:
+            one.has_history = False
 
     def watches(self, module: nn.Module) -> bool:
         """Tell whether a call of a module is to be recorded here."""
@@ -189,11 +196,11 @@ class Gradient:
         """Take the hook off, and hold no memory of the model's any more."""
         self._handle.remove()
         if self._map.view is not None:
-            self._map.view.settle()
+            unseen(self._map.view.settle)
 
     def _arrive(self, gradient: torch.Tensor) -> None:
         try:
-            self._map.add_grad(gradient)
+            unseen(self._map.add_grad, gradient)
         except Exception as error:  # noqa: BLE001 - never raised through the user's backward
             self._map.lost_grad = describe(error)
 
@@ -224,7 +231,7 @@ class _Before(Hook):
         hooks = self._hooks()
         if hooks is None or not hooks.watches(module):
             return
-        self._entered[_this_call()] = hooks.kept_arguments(module, args, kwargs)
+        self._entered[_this_call()] = unseen(hooks.kept_arguments, module, args, kwargs)
 
     def taken(self, call: int) -> Taken | Unkept:
         """Give what went into a call that has just returned, once."""
@@ -270,7 +277,7 @@ class Probe(Hook):
             return
         self.ran = True
         if self._entered is not None and not in_backward():
-            self._entered.note(args, kwargs)
+            unseen(self._entered.note, args, kwargs)
 
 
 class _Removable(Protocol):
@@ -322,9 +329,10 @@ def _nothing_of_python() -> tuple[Any, ...]:
 def sweep(model: nn.Module) -> None:
     """Take off what is left of our hooks where they were moved or copied to."""
     for module in every_module(model):
-        for hooks in (module._forward_hooks, module._forward_pre_hooks):
-            for key in [key for key, hook in hooks.items() if _is_left_over(hook)] if hooks else ():
-                del hooks[key]
+        if module._forward_hooks or module._forward_pre_hooks:
+            for hooks in (module._forward_hooks, module._forward_pre_hooks):
+                for key in [key for key, hook in hooks.items() if _is_left_over(hook)]:
+                    del hooks[key]
 
 
 def _is_left_over(hook: object) -> bool:

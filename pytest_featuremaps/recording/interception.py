@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import CodeType, FrameType, MethodWrapperType, TracebackType
 from typing import Any, Self
 
 import torch
 from torch import nn
-from torch._C import _len_torch_function_stack
-from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
+from torch.overrides import TorchFunctionMode
 
-_POP: Callable[[], TorchFunctionMode] = _pop_mode
-_PUSH: Callable[[TorchFunctionMode], None] = _push_mode
+from pytest_featuremaps.names.keys import Where
+from pytest_featuremaps.recording.modes import put_on, taken_off
 
 
 class FunctionalCalls(TorchFunctionMode):
@@ -32,30 +30,33 @@ class FunctionalCalls(TorchFunctionMode):
     inside compiled or scripted code.
 
     Args:
-        paths: the path of each module that is watched, by the module's `id`; its owner
-            keeps the modules alive. Calls that other modules make are let pass.
-        wants: `(path, op, inside_torch_nn) -> bool`, whether to record a call; it is asked
+        places: where each module that is watched stands, by the module's `id`: several models
+            may hold one module. Who gives them keeps the modules alive. Calls that other
+            modules make are let pass.
+        wants: `(place, op, inside_torch_nn) -> bool`, whether to record a call; it is asked
             at every call, so it should be quick. `inside_torch_nn` tells that the forward
             is one of torch.nn's own, not the model's.
-        record: `(path, op, output, taken) -> None`, told of a call that has just returned, with
+        record: `(place, op, output, taken) -> None`, told of a call that has just returned, with
             what it returned: whatever that is, and still shared with the model.
-        take: `(path, op, func, args, kwargs) -> taken`, asked just before such a call is made
+        take: `(place, op, func, args, kwargs) -> taken`, asked just before such a call is made
             for what to tell `record`; nothing is taken when None.
+        seen: where to note what is seen; a new place when None.
 
     Attributes:
-        seen: the ops that gave tensors, by the path of the module that called them.
+        seen: the ops that gave tensors, by the place of the module that called them.
     """
 
     def __init__(
         self,
-        paths: Mapping[int, str],
-        wants: Callable[[str, str, bool], bool],
-        record: Callable[[str, str, object, Any], None],
+        places: Mapping[int, Sequence[Where]],
+        wants: Callable[[Where, str, bool], bool],
+        record: Callable[[Where, str, object, Any], None],
         take: Callable[..., Any] | None = None,
+        seen: defaultdict[Where, set[str]] | None = None,
     ) -> None:
         super().__init__()
-        self.seen: defaultdict[str, set[str]] = defaultdict(set)
-        self._paths = paths
+        self.seen = defaultdict(set) if seen is None else seen
+        self._places = places
         self._wants = wants
         self._record = record
         self._take = take or _nothing
@@ -71,20 +72,23 @@ class FunctionalCalls(TorchFunctionMode):
         named = kwargs or {}
         op = op_name(func, named) if self._watching else ""
         module = _running(inspect.currentframe()) if op else None
-        path = self._paths.get(id(module))
-        if module is None or path is None:
+        places = self._places.get(id(module))
+        if module is None or not places:
             return func(*args, **named)
         # torch takes the mode away meanwhile: none of what follows is seen here.
-        wanted = self._wants(path, op, _is_from_torch_nn(module))
-        taken = self._take(path, op, func, args, named) if wanted else None
+        inside = _is_from_torch_nn(module)
+        wanted = [place for place in places if self._wants(place, op, inside)]
+        taken = {place: self._take(place, op, func, args, named) for place in wanted}
         output = func(*args, **named)
         if _holds_tensor(output):
-            self.seen[path].add(op)
-        if wanted:
-            self._record(path, op, output, taken)
+            for place in places:
+                self.seen[place].add(op)
+        for place in wanted:
+            self._record(place, op, output, taken[place])
         return output
 
     def __enter__(self) -> Self:
+        _tidy()
         enter: Callable[[], object] = super().__enter__
         enter()
         self._watching = True
@@ -98,12 +102,21 @@ class FunctionalCalls(TorchFunctionMode):
     ) -> None:
         del kind, error, trace
         self._watching = False
-        # A mode that someone left on stands above this one, and stays.
-        above = []
-        while _len_torch_function_stack() and (mode := _POP()) is not self:
-            above.append(mode)
-        for mode in reversed(above):
-            _PUSH(mode)
+        _tidy()
+
+    @property
+    def watches(self) -> bool:
+        """Whether it is entered; one that is left in another thread stays on the stack of its own.
+
+        It does nothing there, and comes off when calls are watched in that thread again.
+        """
+        return self._watching
+
+
+def _tidy() -> None:
+    """Take the modes that watch no more off this thread's stack; any other one stays."""
+    modes = taken_off()
+    put_on([mode for mode in modes if not isinstance(mode, FunctionalCalls) or mode.watches])
 
 
 def op_name(func: Callable[..., Any], kwargs: Mapping[str, Any] | None = None) -> str:
@@ -123,24 +136,6 @@ def op_name(func: Callable[..., Any], kwargs: Mapping[str, Any] | None = None) -
     name = _SPELLINGS.get(given, given).partition(".")[0]
     in_place = kwargs is not None and kwargs.get("inplace") is True
     return f"{name}_" if in_place and not name.endswith("_") else name
-
-
-def near_ops(op: str, seen: Iterable[str]) -> list[str]:
-    """Return up to three of the ops seen that may have been meant, the likeliest first.
-
-    These are its other form (`relu_` for `relu`, and the reverse), similar names, and
-    names that hold this one or are held by it.
-    """
-    other = op.removesuffix("_") if op.endswith("_") else f"{op}_"
-    likeness = {
-        name: difflib.SequenceMatcher(None, op, name).ratio() for name in seen if name != op
-    }
-    near = [
-        name
-        for name, ratio in likeness.items()
-        if name == other or ratio >= 0.75 or _holds(name, op) or _holds(op, name)
-    ]
-    return sorted(near, key=lambda name: (name != other, -likeness[name], name))[:3]
 
 
 def turns_off_fast_path(modules: Mapping[str, nn.Module]) -> list[str]:
@@ -226,16 +221,21 @@ def _called_directly(forward: FrameType) -> nn.Module | None:
 
 
 def _is_own(code: CodeType, owner: nn.Module) -> bool:
-    """Tell a method from a function that is called `forward` and is given a module."""
-    home = code.co_qualname.split(".")[-2:-1]
-    return home not in ([], ["<locals>"]) or code is _code(owner.forward)
+    """Tell a module's own forward from a function that is called so and is given the module."""
+    # What a decorator wraps is in none of its classes, but named after one.
+    home = code.co_qualname.rpartition(".")[0]
+    return code is _code(owner.forward) or any(
+        one.__qualname__ == home or code is _code(vars(one).get("forward"))
+        for one in type(owner).__mro__
+    )
 
 
 def _code(function: object) -> CodeType | None:
     """Return the code that calling a function starts with; None where it is not Python's."""
     while isinstance(function, functools.partial):
         function = function.func
-    code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
+    call = getattr(type(function), "__call__", None)  # noqa: B004 - its code is asked for
+    code = getattr(function, "__code__", None) or getattr(call, "__code__", None)
     return code if isinstance(code, CodeType) else None
 
 
@@ -254,10 +254,6 @@ def _holds_tensor(output: object) -> bool:
     if isinstance(output, torch.Tensor):
         return True
     return isinstance(output, list | tuple) and any(isinstance(one, torch.Tensor) for one in output)
-
-
-def _holds(name: str, word: str) -> bool:
-    return len(word) > 2 and word in name
 
 
 def _spellings() -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ from typing import TypeGuard
 import torch
 from torch import nn
 
-from pytest_featuremaps.names.paths import ROOT, Survey, every_module, survey
+from pytest_featuremaps.names.paths import ROOT, Survey, survey
 
 
 def is_model(value: object) -> TypeGuard[nn.Module]:
@@ -21,20 +21,27 @@ def is_model(value: object) -> TypeGuard[nn.Module]:
     return isinstance(value, nn.Module)
 
 
+# An exported program, and what its `module()` gives.
+_EXPORTED = frozenset({"ExportedProgram", "_StatefulGraphModule"})
+
+
 def refusal(value: object) -> str:
     """Say why a value cannot be recorded, and the way out; empty when it can."""
-    kind = type(value).__name__
-    if kind == "ExportedProgram":
+    kinds = [one.__name__ for one in type(value).__mro__]
+    if not _EXPORTED.isdisjoint(kinds):
         return (
             "an exported program has no modules left to put hooks on.\n"
-            "Record the model that it was exported from."
+            "Record the model that it was exported from, or torch.export.unflatten(program)."
         )
+    if isinstance(value, type) and issubclass(value, nn.Module):
+        return f"the model is the class {value.__name__}: make one, {value.__name__}(...)."
+    kind = kinds[0]
     if not is_model(value):
         return f"the model is a {kind}, not a torch.nn.Module."
     if isinstance(value, torch.jit.ScriptModule):
         return (
             f"the model is a scripted module ({kind}), which takes no hooks.\n"
-            "Record the model that it was made from, before torch.jit.script."
+            "Record the model that it was made from, before torch.jit.script or torch.jit.trace."
         )
     if "make_graphed_callables" in getattr(value.forward, "__qualname__", ""):
         return (
@@ -96,10 +103,15 @@ class _Compiler:
         self._users = 0
         self._before = ExitStack()
 
+    @staticmethod
+    def is_loaded() -> bool:
+        """Tell whether the compiler is loaded; torch loads it when something is compiled first."""
+        return "torch._dynamo" in sys.modules
+
     @contextmanager
     def off(self) -> Iterator[None]:
         """Run eager code until the block ends; nothing where no compiler is loaded."""
-        if "torch._dynamo" not in sys.modules:
+        if not self.is_loaded():
             yield
             return
         with self._lock:
@@ -116,15 +128,6 @@ class _Compiler:
 
 
 COMPILER = _Compiler()
-
-
-def compiled_parts(model: nn.Module) -> bool:
-    """Tell whether torch.compile would run some of this model's modules."""
-    return any(
-        type(module).__name__ == "OptimizedModule"
-        or getattr(module, "_compiled_call_impl", None) is not None
-        for module in every_module(model)
-    )
 
 
 def fused_layers(known: Survey, wanted: Collection[str]) -> list[str]:

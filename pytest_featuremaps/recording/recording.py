@@ -13,6 +13,8 @@ from typing import Any, Self
 from torch import nn
 
 from pytest_featuremaps.errors import CaptureError
+from pytest_featuremaps.maps import uncalled
+from pytest_featuremaps.maps.asked_calls import AskedCalls
 from pytest_featuremaps.maps.feature_map import FeatureMap
 from pytest_featuremaps.maps.feature_maps import FeatureMaps
 from pytest_featuremaps.maps.log import Log
@@ -23,10 +25,15 @@ from pytest_featuremaps.names.targets import Where as Filter
 from pytest_featuremaps.recording import silence
 from pytest_featuremaps.recording.functional_calls import Calls
 from pytest_featuremaps.recording.interception import turns_off_fast_path
-from pytest_featuremaps.recording.models import COMPILER, compiled_parts, fused_layers, refusal
+from pytest_featuremaps.recording.models import COMPILER, fused_layers, refusal
 from pytest_featuremaps.recording.options import CaptureOptions
 from pytest_featuremaps.recording.watching import Watch
 from pytest_featuremaps.wording import listed
+
+_LATE = (
+    "torch.compile was first used after the recording began: what it compiled may run no hooks. "
+    "Compile the model before it is captured."
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,7 @@ class Moment:
     layers: Mapping[Where, Layer]
     demands: int
     entered: Mapping[str, int]
+    asked_calls: AskedCalls
 
 
 class Recording(FeatureMaps):
@@ -63,6 +71,7 @@ class Recording(FeatureMaps):
         self._watch = Watch(self._log, self._labels, sketched=sketched)
         self._calls = Calls(self._log, self._labels, intercepting=intercepting)
         self._eager = ExitStack()
+        self._compiler_known = True
         self._log.explain = partial(_explain, weakref.ref(self))
 
     def attach(
@@ -111,8 +120,9 @@ class Recording(FeatureMaps):
         options.check()
         known = survey(model)
         resolved = resolve(known, targets, where)
+        self._calls.check(label, resolved, options)
         self._watch.register(label, known, resolved, options)
-        self._note_observer_effects(model, known, resolved)
+        self._note_observer_effects(known, resolved)
         self._log.paths[label] = known.paths
         self._models[label] = weakref.ref(model)
         self._labels.add(label)
@@ -147,12 +157,15 @@ class Recording(FeatureMaps):
             {where: replace(layer) for where, layer in layers.items()},
             len(self._demands),
             {label: len(entered.calls) for label, entered in self._log.model_inputs.items()},
+            self._log.asked_calls.copy(),
         )
 
     def rewind(self, moment: Moment) -> None:
         """Hold again what was recorded at a moment; what was attached since comes off."""
-        for label in self._labels - {label for label, _ in moment.layers}:
+        known = {label for label, _ in [*moment.layers, *moment.asked_calls.targets]}
+        for label in self._labels - known:
             self.detach(label)
+        self._log.asked_calls.rewind(moment.asked_calls)
         self._watch.remove(set(self._log.layers) - set(moment.layers))
         self._demands = self._demands[: moment.demands]
         for label, entered in self._log.model_inputs.items():
@@ -170,7 +183,7 @@ class Recording(FeatureMaps):
             return ""
         ran = listed(layer.name for layer in self._log.layers.values() if layer.ran)
         last = "If this is meant, capture with required=False."
-        return "\n".join([*silent, f"Captured and ran: {ran}.", last])
+        return "\n".join([*silent, *self._late(), f"Captured and ran: {ran}.", last])
 
     @contextmanager
     def interception(self) -> Iterator[None]:
@@ -200,18 +213,33 @@ class Recording(FeatureMaps):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FeatureMaps:
         """Return the maps alone: a copy watches nothing, and can take no hook off."""
-        return FeatureMaps(
-            Log(dict(self._log.layers), dict(self._log.paths), maps=[*self._log.maps])
-        )
+        return FeatureMaps(self._copied_log())
 
-    def _label(self, model: object, name: str | None) -> str:
+    def __reduce__(self) -> tuple[type[FeatureMaps], tuple[Log]]:
+        return FeatureMaps, (self._copied_log(),)
+
+    def _copied_log(self) -> Log:
+        log = self._log
+        asked = log.asked_calls.copy()
+        return Log(dict(log.layers), dict(log.paths), maps=[*log.maps], asked_calls=asked)
+
+    def _remarks(self) -> list[str]:
+        return [*super()._remarks(), *(f"note: {text}" for text in self._late())]
+
+    def _late(self) -> list[str]:
+        """Say that code may have been compiled that this recording could not switch off."""
+        if self._compiler_known or not COMPILER.is_loaded():
+            return []
+        return [_LATE]
+
+    def _label(self, model: object, name: object) -> str:
         if self._closed:
             raise CaptureError("attach(): this recording is over; its hooks are off.")
         reason = refusal(model)
         if reason:
             raise CaptureError(f"attach(): {reason}")
         label = "model" if name is None else name
-        if ":" in label or not label:
+        if not isinstance(label, str) or ":" in label or not label:
             raise CaptureError(f"attach(name={label!r}): a name is a word without a colon.")
         known = self._models.get(label)
         if known is not None and known() is not model:
@@ -223,15 +251,17 @@ class Recording(FeatureMaps):
 
     def _silent(self, label: str, target: Resolved) -> str:
         if target.op:
-            return self._calls.silent(label, target)
+            first, *more = uncalled.reason(self._log, label, target) or [""]
+            return "\n".join([f"capture({target.text}): {first}.", *more]) if first else ""
         layers = [self._log.layers[label, path] for path in target.paths]
         if any(layer.recorded and not layer.problem for layer in layers):
             return ""
         asked = f"capture({target.text})"
-        if target.exact:
+        if len(layers) == 1:
             layer = layers[0]
             title = f"{layer.name!r} ({layer.module_type})"
-            return f"{asked}: {title} {_outcome(layer)}: {self.explain(layer)}."
+            which = title if target.exact else f"the one module it matches, {title},"
+            return f"{asked}: {which} {_outcome(layer)}: {self.explain(layer)}."
         names = listed([layer.name for layer in layers], most=6)
         outcome = "has a feature map" if any(map(_left_no_map, layers)) else "ran"
         reasons = {self.explain(layer) for layer in layers}
@@ -249,9 +279,7 @@ class Recording(FeatureMaps):
         replaced = self._watch.replaced(layer.where, now)
         return silence.why(layer, known, self._watch.ran(layer.model), replaced=replaced)
 
-    def _note_observer_effects(
-        self, model: nn.Module, known: Survey, resolved: Sequence[Resolved]
-    ) -> None:
+    def _note_observer_effects(self, known: Survey, resolved: Sequence[Resolved]) -> None:
         """Say what recording changes, and switch torch.compile off, whose code runs no hooks."""
         hooked = {path for one in resolved if not one.op for path in one.paths}
         slow = fused_layers(known, hooked)
@@ -259,8 +287,9 @@ class Recording(FeatureMaps):
             slow += turns_off_fast_path(known.modules)
         if slow:
             self._log.note(f"these run without their fused fast path: {listed(set(slow))}")
+        self._compiler_known = self._compiler_known and COMPILER.is_loaded()
         self._eager.enter_context(COMPILER.off())
-        if compiled_parts(model):
+        if known.compiled:
             self._log.note("torch.compile is off while feature maps are recorded")
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection
 
 from torch import nn
+from torch.fx import GraphModule
 
 from pytest_featuremaps.names.keys import Layer
 from pytest_featuremaps.names.paths import ROOT, Survey
@@ -65,6 +66,11 @@ def _by_its_calls(layer: Layer) -> str:
 
 def _by_its_kind(layer: Layer, known: Survey) -> str:
     module = known.modules[layer.path]
+    if type(module) is nn.Module and isinstance(known.modules[ROOT], GraphModule):
+        return (
+            "a traced model is a graph, in which what this module did has been taken apart; "
+            "capture the model that was traced"
+        )
     if not is_called(module):
         return (
             f"a {layer.module_type} holds modules and is never called itself; "

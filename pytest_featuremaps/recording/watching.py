@@ -16,6 +16,7 @@ from pytest_featuremaps.names.paths import ROOT, Survey
 from pytest_featuremaps.names.targets import Resolved
 from pytest_featuremaps.recording.hooks import Hooks, Probe, remove_all, sweep
 from pytest_featuremaps.recording.models import training_of
+from pytest_featuremaps.recording.modes import unseen
 from pytest_featuremaps.recording.options import CaptureOptions
 from pytest_featuremaps.recording.silence import owner
 from pytest_featuremaps.recording.weights import weights_of
@@ -90,7 +91,7 @@ class Watch:
             options.layout,
             families=families[kind],
             sequence_first=_is_sequence_first(module),
-            weights=weights_of(module),
+            weights=unseen(weights_of, module),
         )
 
     def remove(self, chosen: set[Where]) -> None:

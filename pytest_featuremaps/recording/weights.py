@@ -28,8 +28,13 @@ def _versions(module: nn.Module) -> int:
     else:  # most modules; a walk over children costs more than all the rest
         state = (*module._parameters.values(), *module._buffers.values())
         own = [one for one in state if one is not None]
-    # What a lazy module has not made yet refuses every question.
-    return sum(1 + (0 if one.is_inference() else one._version) for one in own if not is_lazy(one))
+    try:
+        return len(own) + sum([one._version for one in own])
+    except (RuntimeError, ValueError):
+        # A tensor of inference mode counts no changes, and what a lazy module has not made yet
+        # refuses every question.
+        made = [one for one in own if not is_lazy(one)]
+        return len(made) + sum(one._version for one in made if not one.is_inference())
 
 
 def _weights(module: weakref.ref[nn.Module], versions: int) -> str | None:

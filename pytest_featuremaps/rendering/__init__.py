@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from pytest_featuremaps.rendering.around import between_words, over
-from pytest_featuremaps.rendering.choosing import pick, render_channels, render_coloured
-from pytest_featuremaps.rendering.colours import Colours, palette
-from pytest_featuremaps.rendering.drawing import NOISE_FLOOR, render, span
+from pytest_featuremaps.rendering.colours import palette
+from pytest_featuremaps.rendering.drawing import (
+    pick,
+    render,
+    render_channels,
+)
 from pytest_featuremaps.rendering.mosaic import (
     DEAD,
     GUTTER,
     HIGHEST,
     LEVELS,
     LOWEST,
-    MARK_COLOURS,
     MARKS_FROM,
     MIDDLE,
     MINUS_INF,
@@ -20,14 +21,12 @@ from pytest_featuremaps.rendering.mosaic import (
     PALETTE,
     PLUS_INF,
     Mosaic,
-    enlarged,
     grid,
 )
-from pytest_featuremaps.rendering.pages import Band, check_size, legend, numbered, page, stacked
+from pytest_featuremaps.rendering.pages import Band, numbered, page
 from pytest_featuremaps.rendering.panels import side_by_side
 from pytest_featuremaps.rendering.png import (
     MAX_BYTES,
-    MAX_PIXELS,
     MAX_TEXT,
     BadPicture,
     PictureTooLarge,
@@ -42,37 +41,25 @@ __all__ = [
     "LEVELS",
     "LOWEST",
     "MARKS_FROM",
-    "MARK_COLOURS",
     "MAX_BYTES",
-    "MAX_PIXELS",
     "MAX_TEXT",
     "MIDDLE",
     "MINUS_INF",
     "NAN",
-    "NOISE_FLOOR",
     "PALETTE",
     "PLUS_INF",
     "BadPicture",
     "Band",
-    "Colours",
     "Mosaic",
     "PictureTooLarge",
-    "between_words",
-    "check_size",
     "decode",
     "encode",
-    "enlarged",
     "grid",
-    "legend",
     "numbered",
-    "over",
     "page",
     "palette",
     "pick",
     "render",
     "render_channels",
-    "render_coloured",
     "side_by_side",
-    "span",
-    "stacked",
 ]

@@ -1,4 +1,4 @@
-"""Tiles with what surrounds them: over the picture that a model was shown, or between words."""
+"""Tiles in their context: laid over the picture that a model was shown, or between words."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def over(
     model's input.
 
     Args:
-        mosaic: What to show.
-        palette: The colours of its indices.
-        picture: What to lay the tiles over, of any size.
-        scale: Pixels per value. None makes the longer side of a tile about 224 pixels, less
+        mosaic: what to show.
+        palette: the colours of its indices.
+        picture: what to lay the tiles over, of any size.
+        scale: pixels per value. None makes the longer side of a tile about 224 pixels, less
             where there are many.
-        numbers: Whether tiles are numbered, where there are several.
+        numbers: whether tiles are numbered, where there are several.
     """
     count, height, width = mosaic.tiles.shape
     if scale is None:
@@ -83,11 +83,11 @@ def between_words(
     Tiles of one row are the rows of one table.
 
     Args:
-        mosaic: What to show, as wide as there are words.
-        palette: The colours of its indices.
-        words: One for each column.
-        scale: Pixels per value. None leaves room for the words.
-        numbers: Whether tiles are numbered, where there are several.
+        mosaic: what to show, as wide as there are words.
+        palette: the colours of its indices.
+        words: one for each column.
+        scale: pixels per value. None leaves room for the words.
+        numbers: whether tiles are numbered, where there are several.
     """
     scale = _CELL if scale is None else scale
     count, height, width = mosaic.tiles.shape

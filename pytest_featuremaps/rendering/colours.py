@@ -17,7 +17,7 @@ from pytest_featuremaps.rendering.mosaic import (
     colour,
 )
 
-Colours: TypeAlias = Literal["grey", "ramp", "diverging"]
+PaletteName: TypeAlias = Literal["grey", "ramp", "diverging"]
 """`"ramp"` runs from dark purple over teal to yellow, `"diverging"` from blue over white to red."""
 
 PAPER, INK, SOFT_INK = (255, 255, 255), (36, 41, 47), (101, 109, 118)
@@ -26,7 +26,7 @@ PAPER, INK, SOFT_INK = (255, 255, 255), (36, 41, 47), (101, 109, 118)
 _SHOWN_MARKS = {**MARK_COLOURS, DEAD: (128, 132, 138), GUTTER: (200, 204, 209)}
 
 
-def palette(name: Colours) -> bytes:
+def palette(name: PaletteName) -> bytes:
     """Return the colours of all indices: the levels' and the marks'."""
     if name == "grey":
         return PALETTE

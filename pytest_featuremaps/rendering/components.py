@@ -25,7 +25,7 @@ def colours(pictures: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint8], npt.NDAr
     is chosen so that the channel which counts most in it counts positive.
 
     Args:
-        pictures: One sample, (C, H, W), any real dtype.
+        pictures: one sample, (C, H, W), any real dtype.
 
     Returns:
         The colours, uint8, (H, W, 3), and where all channels are finite, (H, W). Elsewhere

@@ -1,7 +1,8 @@
-"""Values become levels and marks, the same on every machine."""
+"""Values become levels and marks, the same on every machine: all channels of a map, or some."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,17 +56,17 @@ def render(
     marked dead; against a baseline, dust below the noise floor does not change that mark.
 
     Args:
-        planes: One sample, (C, H, W), any real dtype.
-        channels: The number of each channel; 0 to C-1 by default.
-        low: The `low` of the baseline's mosaic, (C,). A channel without a range there (dead, or
+        planes: one sample, (C, H, W), any real dtype.
+        channels: the number of each channel; 0 to C-1 by default.
+        low: the `low` of the baseline's mosaic, (C,). A channel without a range there (dead, or
             nothing finite) is drawn in its own.
-        high: The `high` of the same mosaic.
-        layer_max: The largest finite |x| of the layer, where `planes` are only some of its
+        high: the `high` of the same mosaic.
+        layer_max: the largest finite |x| of the layer, where `planes` are only some of its
             channels or where there is a baseline; by default that of `planes`.
 
     Raises:
-        UnsupportedTensor: If `planes` are complex.
-        ValueError: If the arguments do not fit together.
+        UnsupportedTensor: `planes` are complex.
+        ValueError: `planes` are not three-dimensional, or the other arguments do not fit them.
     """
     half, limit = _halved(planes)
     labels = tuple(range(len(planes))) if channels is None else tuple(map(int, channels))
@@ -101,9 +102,9 @@ def span(
     """Return the ranges to draw channels in, for `low` and `high` of `render`, (C,) each.
 
     Args:
-        planes: One sample, (C, H, W), any real dtype.
-        centred: Whether zero is to be in the middle.
-        shared: Whether all channels are drawn in one range, that of the layer.
+        planes: one sample, (C, H, W), any real dtype.
+        centred: whether zero is to be in the middle.
+        shared: whether all channels are drawn in one range, that of the layer.
     """
     half, limit = _halved(planes)
     low, high = _finite_range(half, np.abs(half) < limit)
@@ -115,6 +116,74 @@ def span(
     low, high = _widened(low, high, float(np.fmax.reduce(peaks, initial=0.0)))
     # A channel of zeros has no range: it is marked.
     return np.where(peaks == 0, 0.0, low), np.where(peaks == 0, 0.0, high)
+
+
+def render_channels(
+    planes: npt.NDArray[Any], channels: Sequence[int] | None = None, like: Mosaic | None = None
+) -> Mosaic:
+    """Draw channels of one sample, each in its own range of values or in that of a baseline.
+
+    Args:
+        planes: all channels, (C, H, W).
+        channels: the numbers of those to draw; all of them when None.
+        like: a mosaic whose ranges of values are used, where it shows the same channels, so
+            that a change of scale shows.
+
+    Raises:
+        IndexError: there is no such channel.
+    """
+    numbers = _checked(planes, channels)
+    if like is None or like.channels != numbers:
+        return pick(render(planes), numbers)
+    return render(
+        planes[list(numbers)],
+        channels=numbers,
+        low=like.low,
+        high=like.high,
+        layer_max=like.layer_max,
+    )
+
+
+def render_coloured(
+    planes: npt.NDArray[Any],
+    channels: Sequence[int] | None = None,
+    *,
+    centred: bool,
+    shared: bool,
+) -> Mosaic:
+    """Draw channels of one sample for people to look at.
+
+    Args:
+        planes: all channels, (C, H, W).
+        channels: the numbers of those to draw; all of them when None.
+        centred: whether zero is in the middle of each range.
+        shared: whether all channels are drawn in one range.
+
+    Raises:
+        IndexError: there is no such channel.
+    """
+    low, high = span(planes, centred=centred, shared=shared)
+    return pick(render(planes, low=low, high=high), _checked(planes, channels))
+
+
+def pick(mosaic: Mosaic, channels: Sequence[int]) -> Mosaic:
+    """Return some channels of a mosaic of all of them, as they are drawn there."""
+    chosen = list(channels)
+    return replace(
+        mosaic,
+        tiles=mosaic.tiles[chosen],
+        channels=tuple(chosen),
+        low=mosaic.low[chosen],
+        high=mosaic.high[chosen],
+    )
+
+
+def _checked(planes: npt.NDArray[Any], channels: Sequence[int] | None) -> tuple[int, ...]:
+    numbers = tuple(range(len(planes)) if channels is None else channels)
+    for number in numbers:
+        if not 0 <= number < len(planes):
+            raise IndexError(f"there is no channel {number}: it has {len(planes)}, from 0")
+    return numbers
 
 
 def _halved(planes: npt.NDArray[Any]) -> tuple[Floats, float]:

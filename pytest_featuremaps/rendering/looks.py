@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from PIL import Image
 
-from pytest_featuremaps import rendering
 from pytest_featuremaps.layouts.planes import Planes, in_rows
-from pytest_featuremaps.rendering import components
+from pytest_featuremaps.rendering import around, colours, components, pages
+from pytest_featuremaps.rendering.drawing import NOISE_FLOOR, render_coloured
+from pytest_featuremaps.rendering.mosaic import MARK_COLOURS, NAN, Mosaic, enlarged
+from pytest_featuremaps.rendering.png import check_size
 from pytest_featuremaps.wording import plain
 
 if TYPE_CHECKING:
@@ -57,13 +59,13 @@ def backdrop(picture: npt.NDArray[Any], sample: int = 0) -> Image.Image:
     """Return what a model was shown as a picture, its values from the smallest to the largest.
 
     Args:
-        picture: One or three channels, (C, H, W) or (N, C, H, W), in any range, such as a
+        picture: one or three channels, (C, H, W) or (N, C, H, W), in any range, such as a
             normalised photo.
-        sample: Which of a batch of several.
+        sample: which of a batch of several.
 
     Raises:
-        IndexError: There is no such sample.
-        ValueError: The shape is another.
+        IndexError: there is no such sample.
+        ValueError: it has another shape.
     """
     if picture.ndim == 4 and len(picture):
         picture = picture[sample if len(picture) > 1 else 0]
@@ -89,45 +91,43 @@ def picture(planes: Planes, look: Look) -> Image.Image:
     if look.colours == "pca":
         return _in_components(planes, look)
     count, height, width = planes.pictures.shape
-    rendering.check_size(count if look.channels is None else len(look.channels), height, width)
+    check_size(count if look.channels is None else len(look.channels), height, width)
     mosaic, palette = drawn(planes, look)
     main = _main(mosaic, palette, planes.parts, look)
     explained = look.numbers and len(mosaic.tiles) > 1
-    legend = rendering.legend(mosaic.tiles, palette) if explained else None
+    legend = pages.legend(mosaic.tiles, palette) if explained else None
     tokens = _tokens(planes, look, palette) if planes.apart.size else None
     parts = [one for one in (main, tokens, legend) if one is not None]
-    return rendering.stacked(parts) if len(parts) > 1 else main
+    return pages.stacked(parts) if len(parts) > 1 else main
 
 
-def _main(
-    mosaic: rendering.Mosaic, palette: bytes, parts: tuple[int, int], look: Look
-) -> Image.Image:
+def _main(mosaic: Mosaic, palette: bytes, parts: tuple[int, int], look: Look) -> Image.Image:
     """Draw the tiles: over a picture, between words, numbered or plain."""
     if look.over is not None:
         if parts != (1, 1):
             raise ValueError("over= lies under rows and columns, not under the slices of a volume")
-        return rendering.over(mosaic, palette, look.over, look.scale, numbers=look.numbers)
+        return around.over(mosaic, palette, look.over, look.scale, numbers=look.numbers)
     if look.words is not None:
         words = [plain(word, _LONGEST_WORD) for word in look.words]
         columns = mosaic.tiles.shape[2]
         if len(words) != columns:
             raise ValueError(f"words= holds {len(words)} words for {columns} columns")
-        return rendering.between_words(mosaic, palette, words, look.scale, numbers=look.numbers)
+        return around.between_words(mosaic, palette, words, look.scale, numbers=look.numbers)
     if not look.numbers or len(mosaic.tiles) == 1:
         return mosaic.image(look.scale, palette)
-    return rendering.numbered(mosaic, palette, look.scale, parts=parts)
+    return pages.numbered(mosaic, palette, look.scale, parts=parts)
 
 
-def drawn(planes: Planes, look: Look) -> tuple[rendering.Mosaic, bytes]:
+def drawn(planes: Planes, look: Look) -> tuple[Mosaic, bytes]:
     """Return the chosen channels as a mosaic of levels, and the colours of the levels."""
-    colours = _chosen(planes, look)
-    mosaic = rendering.render_coloured(
+    name = _chosen(planes, look)
+    mosaic = render_coloured(
         planes.pictures,
         look.channels,
-        centred=colours == "diverging",
+        centred=name == "diverging",
         shared=look.ranges == "layer",
     )
-    return mosaic, rendering.palette(colours)
+    return mosaic, colours.palette(name)
 
 
 def extremes(planes: Planes) -> tuple[float, float]:
@@ -136,11 +136,11 @@ def extremes(planes: Planes) -> tuple[float, float]:
     return (float(finite.min()), float(finite.max())) if finite.size else (np.nan, np.nan)
 
 
-def _chosen(planes: Planes, look: Look) -> rendering.Colours:
+def _chosen(planes: Planes, look: Look) -> colours.PaletteName:
     """Return the colours: those that part at zero for values on both sides of it."""
     if look.colours == "auto":
         low, high = extremes(planes)
-        dust = rendering.NOISE_FLOOR * max(-low, high)
+        dust = NOISE_FLOOR * max(-low, high)
         return "diverging" if low < -dust and high > dust else "ramp"
     return "ramp" if look.colours == "pca" else look.colours
 
@@ -149,11 +149,9 @@ def _tokens(planes: Planes, look: Look, palette: bytes) -> Image.Image:
     """Draw each token before the patches as one tile of its channels, over its own range."""
     tokens = planes.apart if look.channels is None else planes.apart[list(look.channels)]
     tiles = np.stack([in_rows(one) for one in tokens.T])
-    whole = rendering.render_coloured(
-        tiles, centred=_chosen(planes, look) == "diverging", shared=False
-    )
+    whole = render_coloured(tiles, centred=_chosen(planes, look) == "diverging", shared=False)
     labels = [f"token {number}: {len(tokens)} channels" for number in whole.channels]
-    return rendering.numbered(whole, palette, look.scale or _TOKEN_SCALE, labels=labels)
+    return pages.numbered(whole, palette, look.scale or _TOKEN_SCALE, labels=labels)
 
 
 def _in_components(planes: Planes, look: Look) -> Image.Image:
@@ -161,8 +159,8 @@ def _in_components(planes: Planes, look: Look) -> Image.Image:
     if look.channels is not None:
         pictures = pictures[list(look.channels)]
     shades, known = components.colours(pictures)
-    shades[~known] = rendering.MARK_COLOURS[rendering.NAN]
+    shades[~known] = MARK_COLOURS[NAN]
     image = Image.fromarray(shades)
     longest = max(*image.size, 1)
     scale = max(1, 512 // longest) if look.scale is None else look.scale
-    return rendering.enlarged(image, scale)
+    return enlarged(image, scale)

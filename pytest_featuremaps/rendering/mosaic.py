@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from pytest_featuremaps.wording import counted
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -52,7 +54,7 @@ PALETTE = bytes(
 )
 
 
-# Of an enlarged picture; it takes a byte for each.
+# Of an enlarged picture, which takes a byte for each, and three in RGB.
 _MOST_PIXELS = 1 << 28
 
 
@@ -61,11 +63,11 @@ class Mosaic:
     """The channels of one feature map, drawn.
 
     Attributes:
-        tiles: Palette indices, uint8, (C, H, W), one pixel per value.
-        channels: The channel number of each tile.
-        low: The value drawn at `LOWEST`, float64, (C,). NaN where no value was finite.
-        high: The value drawn at `HIGHEST`, likewise. A dead channel has 0 in both.
-        layer_max: The largest finite |x| of the layer, which the noise floor is a share of.
+        tiles: palette indices, uint8, (C, H, W), one pixel per value.
+        channels: the channel number of each tile.
+        low: the value drawn at `LOWEST`, float64, (C,). NaN where no value was finite.
+        high: the value drawn at `HIGHEST`, likewise. A dead channel has 0 in both.
+        layer_max: the largest finite |x| of the layer, which the noise floor is a share of.
     """
 
     tiles: Tiles
@@ -78,16 +80,22 @@ class Mosaic:
         """Return the mosaic as one palette image; a channel alone has no line around it.
 
         Args:
-            scale: Pixels per value, enlarged without interpolation. None makes the longer side
+            scale: pixels per value, enlarged without interpolation. None makes the longer side
                 about 512 pixels, and never shrinks.
-            palette: The colours of the indices.
+            palette: the colours of the indices.
 
         Raises:
-            ValueError: If `scale` is below 1.
+            ValueError: `scale` is below 1, or makes the picture too large for the memory.
         """
         canvas = self.tiles[0] if len(self.tiles) == 1 else assemble(self.tiles)
         image = indexed(canvas, palette)
         return enlarged(image, max(1, 512 // max(image.size)) if scale is None else scale)
+
+
+def extent(shape: tuple[int, int, int]) -> str:
+    """Write the size of tiles, such as `64 channels of 7x7`."""
+    count, height, width = shape
+    return f"{counted(count, 'channel')} of {height}x{width}"
 
 
 def grid(count: int, height: int, width: int) -> tuple[int, int]:
@@ -134,14 +142,22 @@ def indexed(canvas: Tiles, palette: bytes) -> Image.Image:
 
 
 def enlarged(image: Image.Image, scale: int) -> Image.Image:
-    """Return an image with every pixel `scale` pixels wide and high."""
+    """Return an image with every pixel `scale` pixels wide and high.
+
+    Raises:
+        ValueError: `scale` is below 1, or makes the picture too large for the memory.
+    """
     width, height = image.width * scale, image.height * scale
     check_scale(scale, width, height)
     return image.resize((width, height), Image.Resampling.NEAREST)
 
 
 def check_scale(scale: int, width: int, height: int) -> None:
-    """Refuse a scale that shrinks, or makes a picture that fills the memory."""
+    """Refuse a scale that shrinks, or makes a picture too large for the memory.
+
+    Raises:
+        ValueError: it does.
+    """
     if scale < 1:
         raise ValueError(f"scale is {scale}, but a picture is only ever enlarged: 1 or more")
     if width * height > _MOST_PIXELS:

@@ -39,21 +39,6 @@ _MARKS = {
 _LONGEST = 768
 
 
-def check_size(count: int, height: int, width: int) -> None:
-    """Refuse a picture of more pixels than anybody can look at.
-
-    Raises:
-        PictureTooLarge: the tiles have more than `MAX_PIXELS` pixels.
-    """
-    rows, columns = size(count, height, width)
-    if rows * columns > MAX_PIXELS:
-        raise PictureTooLarge(
-            f"the picture of {count} channels of {height}x{width} has {rows * columns:,} pixels; "
-            f"at most {MAX_PIXELS:,} are drawn: choose fewer channels, for example "
-            "channels=range(16)"
-        )
-
-
 def numbered(
     mosaic: Mosaic,
     palette: bytes,
@@ -66,13 +51,13 @@ def numbered(
     """Return an RGB image of tiles, each with its channel number above or before it.
 
     Args:
-        mosaic: What to show.
-        palette: The colours of its indices.
-        scale: Pixels per value. None makes the longer side about 768 pixels, or what the
+        mosaic: what to show.
+        palette: the colours of its indices.
+        scale: pixels per value. None makes the longer side about 768 pixels, or what the
             numbers need.
-        labels: What to write instead of the channel numbers.
-        parts: The rows and columns of slices that each tile is made of, shown with gaps.
-        columns: The tiles in a row; chosen so that the page is nearly square when None.
+        labels: what to write instead of the channel numbers.
+        parts: the rows and columns of slices that each tile is made of, shown with gaps.
+        columns: the tiles in a row; chosen so that the page is nearly square when None.
     """
     texts = [str(number) for number in mosaic.channels] if labels is None else list(labels)
     font = ImageFont.load_default(10)
@@ -148,9 +133,9 @@ class Band:
     """One picture of a page.
 
     Attributes:
-        title: What it shows.
-        note: What else is worth knowing of it.
-        image: The picture; None where there is none, which the note explains.
+        title: what it shows.
+        note: what else is worth knowing of it.
+        image: the picture; None where there is none, which the note explains.
     """
 
     title: str

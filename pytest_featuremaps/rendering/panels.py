@@ -1,4 +1,4 @@
-"""What a reviewer sees: what was expected, what came, and what is different."""
+"""What a reviewer sees: expected, actual and difference, side by side."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pytest_featuremaps.rendering.colours import INK, PAPER, SOFT_INK
+from pytest_featuremaps.rendering.differences import MARK_DISTANCE, distances
 from pytest_featuremaps.rendering.mosaic import (
     DEAD,
     GUTTER,
@@ -16,7 +17,6 @@ from pytest_featuremaps.rendering.mosaic import (
     LEVELS,
     LOWEST,
     MARK_COLOURS,
-    MARKS_FROM,
     MINUS_INF,
     NAN,
     PALETTE,
@@ -25,13 +25,13 @@ from pytest_featuremaps.rendering.mosaic import (
     assemble,
     colour,
     enlarged,
+    extent,
     grid,
     indexed,
 )
+from pytest_featuremaps.wording import counted
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from pytest_featuremaps.rendering.mosaic import Tiles
 
 _Colour = tuple[int, int, int]
@@ -68,17 +68,16 @@ def side_by_side(
     difference grows with its square root, so that a few levels are seen too.
 
     Args:
-        expected: The baseline.
-        actual: The picture now, drawn in the range of the baseline.
-        scale: Pixels per value; None makes the longer side of a panel about 320 pixels.
-        levels: What is tolerated.
+        expected: the baseline.
+        actual: the picture now, drawn in the range of the baseline.
+        scale: pixels per value; None makes the longer side of a panel about 320 pixels.
+        levels: what is tolerated.
     """
     panels = [indexed(assemble(one.tiles), PALETTE) for one in (expected, actual)]
     if expected.tiles.shape == actual.tiles.shape and expected.channels == actual.channels:
-        difference, beyond = _difference(expected.tiles, actual.tiles, levels)
+        difference, changed = _difference(expected.tiles, actual.tiles, levels)
         panels.append(indexed(assemble(difference), _DIFFERENCE_PALETTE))
-        changed = np.flatnonzero(beyond).tolist()
-        verdict = f"{len(changed)} of {len(beyond)} channels changed"
+        verdict = f"{len(changed)} of {counted(len(difference), 'channel')} changed"
     else:
         difference, changed = np.empty(0, np.uint8), []
         panels.append(Image.new("RGB", panels[1].size, _BLANK))
@@ -89,21 +88,20 @@ def side_by_side(
     for picture in pictures[1:]:
         _frame(picture, changed, actual.tiles.shape, scale)
     captions = [
-        ("expected", _extent(expected)),
-        ("actual", _extent(actual)),
+        ("expected", extent(expected.tiles.shape)),
+        ("actual", extent(actual.tiles.shape)),
         ("difference", verdict),
     ]
     return _page(pictures, captions, _legend(expected, actual, difference))
 
 
-def _difference(expected: Tiles, actual: Tiles, levels: int) -> tuple[Tiles, npt.NDArray[np.bool_]]:
+def _difference(expected: Tiles, actual: Tiles, levels: int) -> tuple[Tiles, list[int]]:
     """Return a tile of `_difference_colour` indices per channel, and which are beyond `levels`."""
-    signed = actual.astype(np.int16) - expected
-    other_mark = (np.maximum(expected, actual) >= MARKS_FROM) & (signed != 0)
-    root = np.rint(_FURTHEST * np.sqrt(np.abs(signed) / (LEVELS - 1)))
-    tiles = (_CALM + np.sign(signed) * np.minimum(root, _FURTHEST)).astype(np.uint8)
-    tiles[other_mark] = _OTHER_MARK
-    return tiles, ((np.abs(signed) > levels) | other_mark).any(axis=(1, 2))
+    distance, beyond = distances(expected, actual, levels)
+    root = np.rint(_FURTHEST * np.sqrt(distance / (LEVELS - 1)))
+    tiles = np.where(actual > expected, _CALM + root, _CALM - root).astype(np.uint8)
+    tiles[distance == MARK_DISTANCE] = _OTHER_MARK
+    return tiles, np.flatnonzero(beyond.any(axis=(1, 2))).tolist()
 
 
 def _frame(panel: Image.Image, changed: list[int], shape: tuple[int, ...], scale: int) -> None:
@@ -116,11 +114,6 @@ def _frame(panel: Image.Image, changed: list[int], shape: tuple[int, ...], scale
         left, top = column * (width + 1) * scale, row * (height + 1) * scale
         right, bottom = left + (width + 2) * scale - 1, top + (height + 2) * scale - 1
         pen.rectangle((left, top, right, bottom), outline=_FRAME, width=max(2, scale))
-
-
-def _extent(mosaic: Mosaic) -> str:
-    count, height, width = mosaic.tiles.shape
-    return f"{count} channels of {height}x{width}"
 
 
 def _legend(expected: Mosaic, actual: Mosaic, difference: Tiles) -> list[tuple[_Colour, str]]:

@@ -1,4 +1,4 @@
-"""The file: a palette PNG with one text chunk that holds what the pixels cannot."""
+"""The PNG file of a mosaic: its pixels, and one text chunk that holds what they cannot."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pytest_featuremaps.rendering.mosaic import (
     PALETTE,
     Mosaic,
     assemble,
+    extent,
     indexed,
     size,
     take_apart,
@@ -51,35 +52,43 @@ def encode(mosaic: Mosaic, numbers: str = "", *, max_bytes: int | None = None) -
     """Write a mosaic as a palette PNG at native resolution; equal mosaics give equal pixels.
 
     Args:
-        mosaic: What `render` returned.
-        numbers: Any text to travel in the file.
-        max_bytes: The largest file allowed, such as `MAX_BYTES`; None for no limit but those of
+        mosaic: what `render` returned.
+        numbers: any text to travel in the file.
+        max_bytes: the largest file allowed, such as `MAX_BYTES`; None for no limit but those of
             `decode`.
 
     Raises:
-        PictureTooLarge: If the file, its pixels or its text would be larger than allowed.
+        PictureTooLarge: the file, its pixels or its text would be larger than allowed.
     """
-    count, height, width = mosaic.tiles.shape
-    rows, columns = size(count, height, width)
-    if rows * columns > MAX_PIXELS:
-        _refuse(mosaic, f"has {rows * columns:,} pixels", f"{MAX_PIXELS:,}")
+    shape = mosaic.tiles.shape
+    check_size(*shape)
     text = _describe(mosaic, numbers)
     if len(text) > MAX_TEXT:
-        _refuse(mosaic, f"carries {len(text):,} characters of text", f"{MAX_TEXT:,}")
+        _refuse(shape, f"carries {len(text):,} characters of text", f"{MAX_TEXT:,}")
     chunks = PngInfo()
     chunks.add_text(_KEYWORD.decode(), text, zip=True)
     file = io.BytesIO()
     indexed(assemble(mosaic.tiles), PALETTE).save(file, "PNG", pnginfo=chunks, compress_level=6)
     if max_bytes is not None and file.tell() > max_bytes:
-        _refuse(mosaic, f"takes {file.tell():,} bytes", f"{max_bytes:,}")
+        _refuse(shape, f"takes {file.tell():,} bytes", f"{max_bytes:,}")
     return file.getvalue()
 
 
-def _refuse(mosaic: Mosaic, found: str, allowed: str) -> NoReturn:
-    count, height, width = mosaic.tiles.shape
+def check_size(count: int, height: int, width: int) -> None:
+    """Refuse to draw tiles of more pixels than anybody can look at.
+
+    Raises:
+        PictureTooLarge: laid out, they have more than `MAX_PIXELS` pixels.
+    """
+    rows, columns = size(count, height, width)
+    if rows * columns > MAX_PIXELS:
+        _refuse((count, height, width), f"has {rows * columns:,} pixels", f"{MAX_PIXELS:,}")
+
+
+def _refuse(shape: tuple[int, int, int], found: str, allowed: str) -> NoReturn:
     raise PictureTooLarge(
-        f"the picture of {count} channels of {height}x{width} {found}; at most {allowed} are "
-        "allowed: choose fewer channels, for example channels=range(16)"
+        f"the picture of {extent(shape)} {found}; at most {allowed} are allowed: choose fewer "
+        "channels, for example channels=range(16)"
     )
 
 
@@ -108,7 +117,7 @@ def decode(data: bytes) -> tuple[Mosaic, str]:
     Sizes are checked before anything is unpacked, so no file of a few bytes can fill the memory.
 
     Raises:
-        BadPicture: If the bytes are anything else, whatever they are; the text says what.
+        BadPicture: the bytes are anything else, whatever they are; the text says what.
     """
     chunks = list(_chunks(data))
     height, width = _checked_size(chunks)

@@ -1,19 +1,20 @@
-"""Decisions carried out: what is accepted becomes the baseline, what is rejected is forgotten."""
+"""Carries decisions out: what is accepted becomes the baseline, what is rejected is forgotten."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from pytest_featuremaps import writing
-from pytest_featuremaps.baseline import tables
+from pytest_featuremaps import disk
+from pytest_featuremaps.baseline import table_files
 from pytest_featuremaps.errors import FeatureMapsError
-from pytest_featuremaps.review import folder, lines
+from pytest_featuremaps.review import folder, table_lines
 from pytest_featuremaps.review.folder import Result
 from pytest_featuremaps.review.records import Record, digest
+from pytest_featuremaps.review.selection import Selection
 
 _SUFFIXES: Final = {"table": ".jsonl", "picture": ".png"}
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
@@ -23,19 +24,11 @@ class Refused(FeatureMapsError):
     """A decision that is not carried out, or not noted; the text says why."""
 
 
-@dataclass(frozen=True)
-class Choice:
-    """Feature maps of one result that a decision is about, by key."""
-
-    result: Result
-    keys: AbstractSet[str]
-
-
-def accept(choice: Choice, root: Path, *, dry: bool = False) -> Path:
+def accept(selection: Selection, root: Path, *, dry: bool = False) -> Path:
     """Write accepted maps into the baseline, and return its path.
 
     Args:
-        choice: what is accepted.
+        selection: what is accepted.
         root: the root directory, which paths of baselines are relative to.
         dry: whether only to find out if it can be done.
 
@@ -43,7 +36,7 @@ def accept(choice: Choice, root: Path, *, dry: bool = False) -> Path:
         Refused: the baseline is not the one that was reviewed, or the record is not sound.
         OSError: it cannot be written.
     """
-    result = _as_it_is_now(choice)
+    result = _as_it_is_now(selection)
     record = result.record
     if record.revision:
         raise Refused(
@@ -52,7 +45,7 @@ def accept(choice: Choice, root: Path, *, dry: bool = False) -> Path:
         )
     path = _baseline(root, record)
     stored = path.read_bytes() if path.exists() else None
-    accepted = _with_partners(record, choice.keys)
+    accepted = _with_partners(record, selection.keys)
     update = _update(result)
     left = {one.key for one in record.maps if one.pending or one.decision == "rejected"}
     all_of_it = accepted >= left
@@ -62,25 +55,25 @@ def accept(choice: Choice, root: Path, *, dry: bool = False) -> Path:
         _check_is_reviewed(path, stored, record)
         written = update if all_of_it else _partly(record, stored, update, accepted)
         if record.kind == "table":
-            written = lines.ended_as(stored, written)
+            written = table_lines.ended_as(stored, written)
     if not dry:
         if written != stored:
             path.parent.mkdir(parents=True, exist_ok=True)
-            writing.replace(path, written)
+            disk.replace(path, written)
         _note(result, accepted, written)
     return path
 
 
-def reject(choice: Choice, *, dry: bool = False) -> None:
+def reject(selection: Selection, *, dry: bool = False) -> None:
     """Forget maps that are not to become the baseline; the baseline stays as it is."""
-    result = _as_it_is_now(choice)
+    result = _as_it_is_now(selection)
     if not dry:
-        _decide(result, _with_partners(result.record, choice.keys), "rejected")
+        _decide(result, _with_partners(result.record, selection.keys), "rejected")
 
 
-def _as_it_is_now(choice: Choice) -> Result:
+def _as_it_is_now(selection: Selection) -> Result:
     try:
-        return folder.again(choice.result)
+        return folder.again(selection.result)
     except FileNotFoundError:
         raise Refused("it is decided already, or its test has passed since") from None
 
@@ -114,15 +107,15 @@ def _update(result: Result) -> bytes:
     try:
         update = result.read(record.update)
     except OSError as error:
-        raise Refused(f"the result is not whole: {error}") from None
+        raise Refused(f"the result is not complete: {error}") from None
     if digest(update, record.kind) != record.update.sha256:
-        raise Refused(f"{record.update.file} is not what the run left: its digest is another")
+        raise Refused(f"{record.update.file} is not what the run left: its digest differs")
     if record.kind == "picture" and not update.startswith(_SIGNATURE):
         raise Refused(f"{record.update.file} is not a PNG")
     if record.kind == "table":
         try:
-            tables.load(update)
-        except tables.BadBaseline as error:
+            table_files.load(update)
+        except table_files.BadBaseline as error:
             raise Refused(f"{record.update.file} is not a table: {error}") from None
     return update
 
@@ -145,8 +138,8 @@ def _partly(
         raise Refused("its baseline cannot be read: accept the whole table")
     earlier = {one.key for one in record.maps if one.decision == "accepted"}
     try:
-        return lines.choose(stored, update, record.maps, accepted | earlier)
-    except lines.Clash as error:
+        return table_lines.choose(stored, update, record.maps, accepted | earlier)
+    except table_lines.Clash as error:
         raise Refused(str(error)) from None
 
 

@@ -1,4 +1,4 @@
-"""The folder of pending results: each in a folder of its own, put there and taken away whole."""
+"""The folder of pending results: each is a folder of its own, written and removed as a whole."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pytest_featuremaps import filenames, writing
+from pytest_featuremaps import disk, filenames
 from pytest_featuremaps.review.records import RECORD, BadRecord, File, Record, dump, load
 from pytest_featuremaps.wording import natural
 
 DEFAULT: Final = ".featuremaps"
-RESULTS: Final = "results"
+_RESULTS: Final = "results"
 _TRIES: Final = 20
 
 
@@ -81,7 +81,7 @@ def again(result: Result) -> Result:
 def replace(result: Result, record: Record, files: Mapping[str, bytes]) -> None:
     """Put another record, and other bytes of its files, in place of those of a result."""
     for name, data in {**files, RECORD: dump(record)}.items():
-        writing.replace(result.folder / name, data)
+        disk.replace(result.folder / name, data)
 
 
 def read(folder: Path) -> list[Result]:
@@ -99,8 +99,8 @@ def read(folder: Path) -> list[Result]:
 
 
 def forget(result: Path) -> None:
-    """Take one result away, and the folders that are empty without it."""
-    gone = writing.temporary(result.parent)
+    """Remove one result, and the folders that are empty without it."""
+    gone = disk.temporary(result.parent)
     with contextlib.suppress(FileNotFoundError):
         result.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
@@ -108,7 +108,7 @@ def forget(result: Path) -> None:
 
 
 def forget_test(output: Path, test: str) -> None:
-    """Take the results of a test away."""
+    """Remove the results of a test."""
     folder = _test_folder(output, test)
     if folder.is_dir():
         for one in _visible(folder):
@@ -116,14 +116,14 @@ def forget_test(output: Path, test: str) -> None:
 
 
 def forget_comparison(output: Path, test: str, baseline: str) -> None:
-    """Take the result of one comparison away, if there is one."""
+    """Remove the result of one comparison, if there is one."""
     folder = _comparison_folder(output, test, baseline)
     if folder.is_dir():
         forget(folder)
 
 
 def sweep(output: Path, root: Path, files: Collection[str], tests: Collection[str]) -> None:
-    """Take the results of tests away that exist no more.
+    """Remove the results of tests that exist no more.
 
     Args:
         output: the folder for what runs leave.
@@ -144,15 +144,15 @@ def sweep(output: Path, root: Path, files: Collection[str], tests: Collection[st
 
 
 def clear(output: Path) -> None:
-    """Take away what a run, or a decision, that was killed left half done."""
-    results = output / RESULTS
+    """Remove what a run or a decision left half done when it was killed."""
+    results = output / _RESULTS
     for folder in _visible(results) if results.is_dir() else ():
-        writing.sweep(folder)
+        disk.sweep(folder)
         _prune(folder)
 
 
 def _test_folder(output: Path, test: str) -> Path:
-    return output / RESULTS / filenames.slug(test)
+    return output / _RESULTS / filenames.slug(test)
 
 
 def _comparison_folder(output: Path, test: str, baseline: str) -> Path:
@@ -161,10 +161,10 @@ def _comparison_folder(output: Path, test: str, baseline: str) -> Path:
 
 
 def _put(output: Path, target: Path, files: Mapping[str, bytes]) -> None:
-    fresh = writing.temporary(target.parent)
+    fresh = disk.temporary(target.parent)
     fresh.mkdir(parents=True)
     try:
-        writing.keep_out_of_git(output)
+        disk.keep_out_of_git(output)
         for name, data in files.items():
             (fresh / name).write_bytes(data)
         if target.exists():
@@ -180,15 +180,15 @@ def _prune(folder: Path) -> None:
     with contextlib.suppress(OSError):
         folder.rmdir()
         results.rmdir()
-        if results.name == RESULTS and [one.name for one in results.parent.iterdir()] == [
-            writing.IGNORE
+        if results.name == _RESULTS and [one.name for one in results.parent.iterdir()] == [
+            disk.IGNORE
         ]:
-            (results.parent / writing.IGNORE).unlink()
+            (results.parent / disk.IGNORE).unlink()
             results.parent.rmdir()
 
 
 def _records(folder: Path) -> Iterator[Path]:
-    own = folder / RESULTS
+    own = folder / _RESULTS
     # Not `rglob`, which fails where another run takes a folder away under it.
     for place, folders, files in os.walk(own if own.is_dir() else folder):
         folders[:] = [one for one in folders if one == DEFAULT or not one.startswith(".")]

@@ -17,7 +17,7 @@ from pytest_featuremaps.errors import FeatureMapsError
 
 T = TypeVar("T")
 
-FORMAT: Final = 1
+_FORMAT: Final = 1
 RECORD: Final = "record.json"
 
 _KINDS: Final = ("table", "picture")
@@ -149,7 +149,7 @@ def identity(baseline: str, update: str) -> str:
 
 def dump(record: Record) -> bytes:
     """Return a record as JSON."""
-    fields = {"featuremaps_result": FORMAT, **asdict(record)}
+    fields = {"featuremaps_result": _FORMAT, **asdict(record)}
     return json.dumps(fields, indent=1, allow_nan=False).encode("ascii") + b"\n"
 
 
@@ -164,8 +164,8 @@ def load(data: bytes) -> Record:
     except (ValueError, RecursionError):
         raise BadRecord("it is not JSON; it may have been cut off") from None
     version = fields.get("featuremaps_result") if isinstance(fields, dict) else None
-    if version != FORMAT:
-        raise BadRecord(f"it has format {version!r:.20}, this version reads format {FORMAT}")
+    if version != _FORMAT:
+        raise BadRecord(f"it has format {version!r:.20}, this version reads format {_FORMAT}")
     try:
         return _record(fields)
     except (KeyError, TypeError, ValueError) as error:

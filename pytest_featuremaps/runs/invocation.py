@@ -11,11 +11,11 @@ import pytest
 
 TOLERANCE: Final = "featuremaps_tolerance"
 AGAINST: Final = "featuremaps_against"
-REHEARSE_INTO: Final = "featuremaps_rehearse_into"
-"""The option that tells a run that it is a rehearsal, and where to leave its tables."""
+NOISE_INTO: Final = "featuremaps_noise_into"
+"""The option that tells the second run of an update where to leave its tables."""
 TEST_FILES: Final = "featuremaps_test_files"
-ORDERS: Final = "PYTEST_FEATUREMAPS_ORDERS"
-"""The environment variable that names the file with the orders of a run at another revision."""
+INSTRUCTIONS: Final = "PYTEST_FEATUREMAPS_INSTRUCTIONS"
+"""The environment variable with the path of the instructions for a run at another revision."""
 
 # What decides where baselines are, which tests there are, and what an update leaves alone.
 _REPEATED: Final = (
@@ -45,6 +45,13 @@ def _from_here(config: pytest.Config, nodeid: str) -> str:
     path, separator, rest = nodeid.partition("::")
     here = os.path.relpath(config.rootpath / path, config.invocation_params.dir)
     return here.replace(os.sep, "/") + separator + rest
+
+
+def same_seed(config: pytest.Config) -> list[str]:
+    """Return the arguments with which another run draws the same random numbers as this one."""
+    # pytest-randomly chooses one where nobody asked for it.
+    seed = config.getoption("randomly_seed", default=None)
+    return [f"--randomly-seed={seed}"] if isinstance(seed, int) else []
 
 
 def run_tolerance(config: pytest.Config) -> tuple[str | None, str]:

@@ -1,8 +1,7 @@
-"""The same tests once more, in a process of their own: its command, its surroundings, its end."""
+"""The same tests once more, in a process of their own: its arguments, its environment, its end."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -15,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-LOWEST: Final[Mapping[str, str]] = {
+LOWEST_CAPABILITY: Final[Mapping[str, str]] = {
     "ATEN_CPU_CAPABILITY": "default",
     "ONEDNN_MAX_CPU_ISA": "SSE41",
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
 }
-"""Surroundings in which torch takes the plainest kernels that a machine offers."""
+"""Environment variables under which torch takes the plainest kernels that a machine offers."""
 
 # Options that write, ask or distribute, by the name under which pytest keeps them, and what
 # turns them off. Those of plugins are there only where the plugin is.
@@ -53,35 +52,28 @@ sys.exit(pytest.main())
 
 
 @dataclass(frozen=True)
-class Rehearsal:
-    """A run of the same tests under other conditions, which this run measures its noise by.
-
-    Attributes:
-        folder: where that run leaves its tables.
-        here: whether this is that run; it compares with nothing and records no baseline.
-    """
-
-    folder: Path
-    here: bool
-
-
-@dataclass(frozen=True)
-class End:
+class Outcome:
     """How a run ended.
 
     Attributes:
         seconds: how long it took.
-        status: pytest's exit status, or the signal that ended it, negative.
-        failures: a line for each test that did not pass, as pytest's summary has them.
-        last: the last line of its output.
-        output: its lines, without empty ones.
+        status: pytest's exit status; where a signal ended the run, its number, negative.
+        output: the lines that it wrote, without empty ones.
     """
 
     seconds: float
     status: int
-    failures: tuple[str, ...]
-    last: str
-    output: tuple[str, ...] = ()
+    output: tuple[str, ...]
+
+    @property
+    def failures(self) -> list[str]:
+        """A line for each test that did not pass, as pytest's summary has them."""
+        return [line for line in self.output if line.startswith(("FAILED ", "ERROR "))]
+
+    @property
+    def last_words(self) -> str:
+        """The last line of its output."""
+        return self.output[-1].strip("= ") if self.output else "it said nothing"
 
 
 def arguments(
@@ -105,6 +97,7 @@ def arguments(
     kept = [one for one in words if one.partition("=")[0] not in _DROPPED]
     off = [argument for name, argument in _OFF.items() if name in options]
     into = [f"--basetemp={folder / 'tmp'}"] if "basetemp" in options else []
+    into += [f"--override-ini=cache_dir={folder / 'cache'}"] if "cacheclear" in options else []
     return [*kept, *off, *into, *own, "-q", "-rfE", "--tb=no", "--color=no"]
 
 
@@ -112,15 +105,15 @@ def run(
     arguments: Sequence[str],
     *,
     directory: Path,
-    surroundings: Mapping[str, str],
+    environment: Mapping[str, str],
     paths: Sequence[str] | None = None,
-) -> End:
+) -> Outcome:
     """Run pytest in a process of its own, and wait for it; nothing of it outlives the call.
 
     Args:
         arguments: pytest's arguments.
         directory: its working directory.
-        surroundings: environment variables that are other than here.
+        environment: variables that are other than here.
         paths: where it imports from; where this process does when None.
     """
     inherited = {
@@ -130,7 +123,7 @@ def run(
     process = subprocess.Popen(  # noqa: S603 - the command of this very run
         [sys.executable, "-c", _START, json.dumps(paths or sys.path), *arguments],
         cwd=directory,
-        env=inherited | dict(surroundings),
+        env=inherited | dict(environment),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -143,42 +136,18 @@ def run(
     try:
         said, _ = process.communicate()
     finally:
-        _end(process)
-    lines = tuple(line for line in said.splitlines() if line.strip())
-    return End(
+        _kill(process)
+    return Outcome(
         seconds=time.perf_counter() - start,
         status=process.returncode,
-        failures=tuple(line for line in lines if line.startswith(("FAILED ", "ERROR "))),
-        last=lines[-1].strip("= ") if lines else "it said nothing",
-        output=lines,
+        output=tuple(line for line in said.splitlines() if line.strip()),
     )
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def _kill(process: subprocess.Popen[str]) -> None:
     if hasattr(os, "killpg"):
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
     else:
         process.kill()
     process.wait()
-
-
-def put(folder: Path, name: str, data: bytes) -> None:
-    """Leave bytes under a name, whatever its characters, for the other run."""
-    _place(folder, name).write_bytes(data)
-
-
-def get(folder: Path, name: str) -> bytes | None:
-    """Return the bytes that the other run left under a name; None if it left none."""
-    path = _place(folder, name)
-    return path.read_bytes() if path.exists() else None
-
-
-def left(folder: Path) -> int:
-    """Count what the other run left."""
-    return len(list(folder.glob("*.left")))
-
-
-def _place(folder: Path, name: str) -> Path:
-    code = name.encode("utf-8", "surrogatepass")
-    return folder / f"{hashlib.blake2b(code, digest_size=16).hexdigest()}.left"

@@ -1,1 +1,1 @@
-"""What a pytest run does with feature maps, behind the door that `plugin` is."""
+"""What a pytest run does with feature maps; the hooks of `plugin` call it."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-_UNCLEAN = "featuremaps_unclean"
+_DESELECTED = "featuremaps_deselected"
 
 # What makes pytest collect or run a part of the tests.
 _SELECTING = ("keyword", "markexpr", "lf", "failedfirst", "deselect", "ignore", "ignore_glob")
@@ -23,49 +23,45 @@ class Cleaning:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._reasons: list[str] = []
         self._passed: set[str] = set()
-        options = (name for name in _SELECTING if config.getoption(name, default=None))
-        self._reasons += [f"of --{name}" for name in options]
-        if any("::" in argument for argument in config.args):
-            self._reasons.append("only some tests were named")
+        self._has_deselected = False
+        selects = any(config.getoption(name, default=None) for name in _SELECTING)
+        self._is_complete = not selects and not any("::" in one for one in config.args)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Note a module that could not be collected, or was skipped at import."""
         if report.outcome != "passed":
-            self._reasons.append(f"{report.nodeid} was {report.outcome}")
+            self._is_complete = False
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
         """Note tests that were deselected."""
         if items:
-            self._reasons.append(f"{len(items)} tests were deselected")
+            self._has_deselected = True
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note every test that did not pass in all its phases."""
         if report.outcome != "passed":
-            self._reasons.append(f"{report.nodeid} was {report.outcome}")
+            self._is_complete = False
         elif report.when == "call":
             self._passed.add(report.nodeid)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:  # noqa: ANN401 - xdist's
-        """Note what a worker saw, which alone knows of the tests that it deselected."""
-        if error or getattr(node, "workeroutput", {}).get(_UNCLEAN, True):
-            self._reasons.append("a worker did not run everything")
+        """Note a worker that broke down, or that deselected tests, which it alone knows."""
+        if error or getattr(node, "workeroutput", {}).get(_DESELECTED, True):
+            self._is_complete = False
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(
         self, session: pytest.Session, exitstatus: int
     ) -> Generator[None, object, object]:
         """Tell syrupy, whose own hook comes next, to delete nothing after an unclean run."""
-        if exitstatus not in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}:
-            self._reasons.append("the run failed or was interrupted")
-        if len(self._passed) < session.testscollected:
-            self._reasons.append("some tests were not reached")
+        clean = exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
+        reached = len(self._passed) >= session.testscollected
         output = getattr(self._config, "workeroutput", None)
         if output is not None:
-            # Reports of a worker's tests are seen by the controller.
-            output[_UNCLEAN] = any("deselected" in reason for reason in self._reasons)
-        if self._reasons:
+            # The controller sees the reports of this worker's tests, but not what it deselected.
+            output[_DESELECTED] = self._has_deselected
+        if not (clean and reached and self._is_complete) or self._has_deselected:
             self._config.option.no_cleanup = True
         return (yield)

@@ -8,24 +8,26 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from pytest_featuremaps.runs.collected import SNAPSHOT, has_baseline
 from pytest_featuremaps.runs.invocation import (
     AGAINST,
-    ORDERS,
-    REHEARSE_INTO,
+    INSTRUCTIONS,
+    NOISE_INTO,
     accept_command,
     run_tolerance,
 )
 from pytest_featuremaps.session import reporting, reviewing
-from pytest_featuremaps.session.marks import SNAPSHOT, fixture_names
 
 if TYPE_CHECKING:
-    from pytest_featuremaps.snapshots.feature_snapshot import Claims, FeatureSnapshot, Run, Store
-    from pytest_featuremaps.snapshots.verdicts import Verdict
+    from pytest_featuremaps.snapshots.failures import Failure
+    from pytest_featuremaps.snapshots.feature_snapshot import ClaimedFiles, FeatureSnapshot
+    from pytest_featuremaps.snapshots.options import RunOptions
+    from pytest_featuremaps.snapshots.stores import Store
 
 _FILES: pytest.StashKey[dict[str, tuple[str, str]]] = pytest.StashKey()
 _ALIKE: pytest.StashKey[dict[str, set[str]]] = pytest.StashKey()
-_CLAIMED: pytest.StashKey[Claims] = pytest.StashKey()
-_FAILURES: pytest.StashKey[list[Verdict]] = pytest.StashKey()
+_CLAIMED: pytest.StashKey[ClaimedFiles] = pytest.StashKey()
+_FAILURES: pytest.StashKey[list[Failure]] = pytest.StashKey()
 _AGREEMENTS: pytest.StashKey[list[str]] = pytest.StashKey()
 # A property of a test, for those cross from a worker of xdist.
 _GAPS: Final = "featuremaps_not_compared"
@@ -33,16 +35,37 @@ _MOST_GAPS: Final = 10  # told one by one
 _STORE: pytest.StashKey[Callable[[pytest.Item], Store]] = pytest.StashKey()
 
 
-def look_at_revisions(config: pytest.Config) -> None:
-    """Let comparisons be recorded, or made with what was recorded at another revision."""
-    name = config.getoption(AGAINST)
-    if ORDERS in os.environ:
-        from pytest_featuremaps.against import orders
-        from pytest_featuremaps.against.visiting import Visitor
+def check_tolerance(config: pytest.Config) -> None:
+    """Refuse a tolerance of the run that cannot be read.
 
-        visitor = Visitor(orders.read())
-        config.stash[_STORE] = visitor.store
-        config.pluginmanager.register(visitor, "featuremaps-visitor")
+    Raises:
+        pytest.UsageError: it cannot be read.
+    """
+    tolerance, source = run_tolerance(config)
+    if tolerance is None:
+        return
+    from pytest_featuremaps.baseline.tolerances import asked_for
+    from pytest_featuremaps.errors import FeatureMapsError
+
+    try:
+        asked_for(tolerance)
+    except FeatureMapsError as error:
+        raise pytest.UsageError(f"{source}: {error}") from None
+
+
+def choose_store(config: pytest.Config) -> None:
+    """Choose what comparisons are made with: committed baselines, unless a revision is named.
+
+    In the run at that revision, they are recorded.
+    """
+    name = config.getoption(AGAINST)
+    if INSTRUCTIONS in os.environ:
+        from pytest_featuremaps.against import instructions
+        from pytest_featuremaps.against.recorder import Recorder
+
+        recorder = Recorder(instructions.read())
+        config.stash[_STORE] = recorder.store
+        config.pluginmanager.register(recorder, "featuremaps-recorder")
     elif name is not None:
         from pytest_featuremaps.against.comparing import begin
 
@@ -55,7 +78,7 @@ def note_tests(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
     marks = config.getini("markers") if _STORE not in config.stash else []
     if any(line.startswith("syrupy_snapshot") for line in marks):
         for item in items:
-            if SNAPSHOT in fixture_names(item):
+            if has_baseline(item):
                 item.add_marker("syrupy_snapshot")
     # Here, because a worker of xdist collects all tests, but runs only some of them.
     alike = config.stash.setdefault(_ALIKE, {})
@@ -65,19 +88,20 @@ def note_tests(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
 
 def snapshot_of(request: pytest.FixtureRequest) -> FeatureSnapshot:
     """Return the baseline of a test; fail one that cannot have a baseline of its own."""
-    from pytest_featuremaps.session.rehearsing import rehearsal_of
-    from pytest_featuremaps.snapshots.feature_snapshot import Claims, FeatureSnapshot, Run
+    from pytest_featuremaps.session.noise_plugin import noise_run_of
+    from pytest_featuremaps.snapshots.feature_snapshot import ClaimedFiles, FeatureSnapshot
+    from pytest_featuremaps.snapshots.options import RunOptions
 
     _check_case(request.node)
     files = request.config.stash.setdefault(_FILES, {})
-    claims = Claims(files, request.node.nodeid)
+    claims = ClaimedFiles(files, request.node.nodeid)
     tolerance, source = run_tolerance(request.config)
-    run = Run(
+    run = RunOptions(
         accept=accept_command(request.config, request.node.nodeid),
         updates=request.config.getoption("update_snapshots", default=False),
         tolerance=tolerance,
         source=source,
-        rehearsal=rehearsal_of(request.config),
+        noise_run=noise_run_of(request.config),
     )
     baseline = FeatureSnapshot(_store(request, run), claims, run)
     request.node.stash[_CLAIMED] = claims
@@ -113,14 +137,25 @@ def begin_body(item: pytest.Item) -> None:
         item.stash[_CLAIMED].begin_body()
 
 
+def explain(op: str, left: object, right: object) -> list[str] | None:
+    """Return the lines for an assertion that failed on a baseline; None for any other."""
+    for operand in (left, right):
+        # Looked at by name: an assertion of any other test must not load torch.
+        known = type(operand).__module__ == "pytest_featuremaps.snapshots.feature_snapshot"
+        if known and op == "==":
+            failures: list[Failure] = getattr(operand, "failures", [])
+            return failures[-1].headline if failures else None
+    return None
+
+
 def settle(item: pytest.Item, report: pytest.TestReport) -> None:
-    """Tell what a test's comparisons came to, leave it to review, and forget it."""
+    """Report what a test's comparisons came to, keep what failed for review, and forget both."""
     if _FAILURES not in item.stash:
         return
     failures, agreements = item.stash[_FAILURES], item.stash[_AGREEMENTS]
     if report.failed and failures:
         reporting.tell_failures(report, failures)
-    if not item.config.getoption(REHEARSE_INTO):
+    if not item.config.getoption(NOISE_INTO):
         reviewing.leave(item, report, failures, agreements)
     agreements.clear()
     if report.failed:
@@ -139,19 +174,19 @@ def _check_case(item: pytest.Item) -> None:
         )
 
 
-def _store(request: pytest.FixtureRequest, run: Run) -> Store:
+def _store(request: pytest.FixtureRequest, run: RunOptions) -> Store:
     """What this run compares with."""
     make = request.config.stash.get(_STORE, None)
     if make is not None:
         return make(request.node)
-    from pytest_featuremaps.snapshots.feature_snapshot import Committed
+    from pytest_featuremaps.snapshots.stores import BaselineStore
 
     item = request.node
 
     def note_gaps(what: str) -> None:
         item.user_properties.append((_GAPS, f"{item.nodeid}: {what}"))
 
-    return Committed(_syrupy_snapshot(request), run, note_gaps)
+    return BaselineStore(_syrupy_snapshot(request), run, note_gaps)
 
 
 def _syrupy_snapshot(request: pytest.FixtureRequest) -> Any:  # noqa: ANN401 - syrupy may be absent

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_featuremaps.runs.collected import fixture_names, has_baseline
+
 if TYPE_CHECKING:
     from pytest_featuremaps.recording.recording import Moment, Recording
 
 MARK = "capture"
 MAPS = "feature_maps"
-SNAPSHOT = "feature_snapshot"
 SHAPES = "shapes_only"
 MODEL = "featuremaps_model"
 
@@ -40,11 +41,9 @@ class Capturing:
     def __init__(self, item: pytest.Item) -> None:
         from pytest_featuremaps.recording.recording import Recording
 
-        self.recording: Recording = Recording(
-            sketched=SNAPSHOT in fixture_names(item), intercepting=False
-        )
+        self.recording: Recording = Recording(sketched=has_baseline(item), intercepting=False)
         self.marks: dict[str, list[pytest.Mark]] = {}
-        self._met: dict[str, object] = {}
+        self._models: dict[str, object] = {}
         self._wrong: dict[str, str] = {}
         self._start: Moment | None = None
         default = item.config.getini(MODEL)
@@ -52,23 +51,23 @@ class Capturing:
             _check_options(mark)
             self.marks.setdefault(mark.kwargs.get("model", default), []).append(mark)
 
-    def meet(self, fixture: str, model: object) -> None:
+    def attach(self, fixture: str, model: object) -> None:
         """Put hooks on a model as soon as its fixture has made it.
 
-        A fixture that overrides another of its name is met twice, perhaps with the same model
-        changed. The later value is the one that tests see, so what is wrong with a value is
-        told only when it is used.
+        A fixture that overrides another of its name gives two values, perhaps the same model
+        changed. The later one is what tests see, so what is wrong with a value is told only
+        when `require` asks for it.
         """
-        if fixture in self._met:
+        if fixture in self._models:
             self.recording.detach(fixture)
-        self._met[fixture] = model
+        self._models[fixture] = model
         reasons = [_attach(self.recording, mark, fixture, model) for mark in self.marks[fixture]]
         self._wrong[fixture] = "\n".join(filter(None, reasons))
 
-    def use(self, fixture: str, model: object) -> None:
-        """Meet a model that is about to be used, and fail where that was not possible."""
-        if fixture not in self._met or self._met[fixture] is not model:
-            self.meet(fixture, model)
+    def require(self, fixture: str, model: object) -> None:
+        """See that hooks are on a model that is about to be used; fail where they cannot be."""
+        if fixture not in self._models or self._models[fixture] is not model:
+            self.attach(fixture, model)
         if self._wrong[fixture]:
             pytest.fail(self._wrong[fixture], pytrace=False)
 
@@ -78,12 +77,6 @@ class Capturing:
             self._start = self.recording.moment()
         else:
             self.recording.rewind(self._start)
-
-
-def fixture_names(item: pytest.Item) -> list[str]:
-    """Return the fixtures of a test in the order they are set up in; none for other items."""
-    names: list[str] = getattr(item, "fixturenames", [])
-    return names
 
 
 def order_fixtures(item: pytest.Item) -> None:

@@ -1,4 +1,4 @@
-"""When a run leaves results to review, when it takes them away, and where its page goes."""
+"""When a run leaves results for review, when it removes them, and where their page goes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from pytest_featuremaps.runs.collected import has_baseline
 from pytest_featuremaps.runs.invocation import AGAINST
 
 if TYPE_CHECKING:
-    from pytest_featuremaps.snapshots.verdicts import Verdict
+    from pytest_featuremaps.snapshots.failures import Failure
 
 _OUTPUT: Final = "featuremaps_output"
 _REPORT: Final = "featuremaps_report"
@@ -36,10 +37,10 @@ def add_options(group: pytest.OptionGroup) -> None:
 
 
 def check_options(config: pytest.Config) -> None:
-    """See that results do not go where they would pass for baselines.
+    """Refuse a folder of results where they would pass for baselines.
 
     Raises:
-        pytest.UsageError: they would.
+        pytest.UsageError: it is inside the folder of baselines.
     """
     snapshots = config.getoption("snapshot_dirname", default="__snapshots__")
     asked = config.getoption(_OUTPUT)
@@ -53,12 +54,12 @@ def check_options(config: pytest.Config) -> None:
 def leave(
     item: pytest.Item,
     report: pytest.TestReport,
-    failures: Sequence[Verdict],
+    failures: Sequence[Failure],
     agreements: Sequence[str],
 ) -> None:
-    """Keep what a test's failed comparisons leave until it is decided, and say where it is.
+    """Keep a test's failed comparisons for review, and say in its report where they are.
 
-    What earlier runs left goes as soon as the comparison, or the whole test, passes.
+    What earlier runs left is removed as soon as the comparison, or the whole test, passes.
     """
     from pytest_featuremaps.snapshots import results
 
@@ -70,19 +71,15 @@ def leave(
         report.sections.append(("feature maps to review", "\n".join(left)))
 
 
-def sweep(config: pytest.Config, files: set[str], tests: set[str]) -> None:
-    """Take away what is left of tests that exist no more, where whole files were collected.
-
-    Args:
-        config: that of the run.
-        files: the test files that were collected.
-        tests: the ids of the tests with a baseline in them.
-    """
+def sweep(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
+    """Remove the results of tests that exist no more, where whole files were collected."""
     output = output_of(config)
     in_part = config.option.collectonly or any("::" in argument for argument in config.args)
     if output.is_dir() and not in_part:
         from pytest_featuremaps.review import folder
 
+        files = {item.nodeid.partition("::")[0] for item in items}
+        tests = {item.nodeid for item in items if has_baseline(item)}
         folder.sweep(output, config.rootpath, files, tests)
 
 
@@ -90,11 +87,11 @@ def write_page(config: pytest.Config) -> None:
     """Write the page of what waits for review, once all workers are done."""
     path = _page(config)
     if path is not None and not hasattr(config, "workerinput"):
-        from pytest_featuremaps import writing
+        from pytest_featuremaps import disk
         from pytest_featuremaps.review import folder, page
 
         path.parent.mkdir(parents=True, exist_ok=True)
-        writing.replace(path, page.render(folder.read(output_of(config)), _unused(config)))
+        disk.replace(path, page.render(folder.read(output_of(config)), _unused(config)))
 
 
 def tell_page(reporter: pytest.TerminalReporter) -> None:

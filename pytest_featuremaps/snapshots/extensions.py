@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -12,32 +12,14 @@ from syrupy.data import SnapshotCollection
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from syrupy.location import PyTestLocation
 
-from pytest_featuremaps import filenames, rendering, writing
-from pytest_featuremaps.baseline import comparing, renaming, tables, tolerances
+from pytest_featuremaps import disk, filenames, rendering
+from pytest_featuremaps.baseline import comparing, table_files, tables
 from pytest_featuremaps.errors import BaselineError
 from pytest_featuremaps.maps.feature_map import FeatureMap
-from pytest_featuremaps.snapshots import pixels
-from pytest_featuremaps.snapshots.verdicts import Verdict
+from pytest_featuremaps.rendering import differences
+from pytest_featuremaps.snapshots.failures import Failure
+from pytest_featuremaps.snapshots.options import ComparisonOptions
 from pytest_featuremaps.story import phrases, story
-
-
-@dataclass(frozen=True)
-class Options:
-    """How one comparison is made; see `FeatureSnapshot.__call__`."""
-
-    name: str | None = None
-    tolerance: tolerances.Tolerance | str | None = None
-    source: str = ""
-    sample: int | None = None
-    channels: Sequence[int] | None = None
-    rename: renaming.Rename | None = None
-
-    @property
-    def held_to(self) -> str:
-        """The tolerance that was asked for, and by what; empty where none was."""
-        if self.tolerance is None:
-            return ""
-        return f"{tolerances.name_of(self.tolerance)}, as {self.source} says"
 
 
 @dataclass(frozen=True)
@@ -58,13 +40,13 @@ class Extension(SingleFileSnapshotExtension):
 
     _write_mode = WriteMode.BINARY
     write_immediately = getattr(SingleFileSnapshotExtension, "write_immediately", False)
-    options = Options()
+    options = ComparisonOptions()
     accept = ""
     updates = False
     against = "baseline"
     title = ""
     stored: bytes | None = None
-    verdict: Verdict | None = None
+    failure: Failure | None = None
     gaps = ""
 
     @classmethod
@@ -111,7 +93,7 @@ class Extension(SingleFileSnapshotExtension):
         del others
         path = _file_behind(Path(snapshot_collection.location))
         try:
-            writing.replace(path, as_bytes(next(iter(snapshot_collection)).data))
+            disk.replace(path, as_bytes(next(iter(snapshot_collection)).data))
         except OSError as error:
             reason = error.strerror
         else:
@@ -123,12 +105,12 @@ class Extension(SingleFileSnapshotExtension):
     def matches(self, *, serialized_data: object, snapshot_data: object) -> bool:
         """Return what `serialize` found."""
         del serialized_data, snapshot_data
-        return self.verdict is None
+        return self.failure is None
 
     def diff_lines(self, serialized_data: object, snapshot_data: object) -> Iterator[str]:
         """Yield the story of the difference."""
         del serialized_data, snapshot_data
-        yield from self.verdict.story if self.verdict else ()
+        yield from self.failure.story if self.failure else ()
 
     def _find_none(self) -> None:
         self._fail([f"{self.title}: there is no baseline yet", f"record it with: {self.accept}"])
@@ -159,7 +141,7 @@ class Extension(SingleFileSnapshotExtension):
         comparison: comparing.Comparison | None = None,
         redrawn: bytes | None = None,
     ) -> None:
-        self.verdict = Verdict(self.title, headline, whole or headline, comparison, redrawn=redrawn)
+        self.failure = Failure(self.title, headline, whole or headline, comparison, redrawn=redrawn)
 
 
 class TableExtension(Extension):
@@ -176,12 +158,12 @@ class TableExtension(Extension):
         table = cast("tables.Table", data)
         if self.stored is None:
             self._find_none()
-            return tables.dump(table)
+            return table_files.dump(table)
         try:
-            expected = tables.load(self.stored)
-        except tables.BadBaseline as error:
+            expected = table_files.load(self.stored)
+        except table_files.BadBaseline as error:
             self._find_broken(str(error))
-            return tables.dump(table)
+            return table_files.dump(table)
         options = self.options
         comparison = comparing.compare(
             expected, table, options.tolerance, options.rename, against=self.against
@@ -218,8 +200,8 @@ class PictureExtension(Extension):
         try:
             drawn, numbers = rendering.decode(self.stored)
             stored = numbers.encode()
-            expected = _under_key_of(picture.numbers, tables.load(stored))
-        except (rendering.BadPicture, tables.BadBaseline) as error:
+            expected = _under_key_of(picture.numbers, table_files.load(stored))
+        except (rendering.BadPicture, table_files.BadBaseline) as error:
             self._find_broken(str(error))
             return self._encoded(picture)
         comparison = comparing.compare(
@@ -229,15 +211,11 @@ class PictureExtension(Extension):
         seen = _look(drawn, now, comparison)
         if comparison and not seen:
             written = self._with_noise(stored, picture.numbers)
-            return self.stored if self.verdict is None else _encoded(drawn, written)
+            return self.stored if self.failure is None else _encoded(drawn, written)
         # The numbers gate, the picture explains: its lines come after theirs.
-        headline = story.headline(comparison, self.title, accept="")[:-1] if not comparison else []
+        headline = story.headline(comparison, self.title)[:-1] if not comparison else []
         held_to = self.options.held_to
-        whole = (
-            [self.title]
-            if comparison
-            else story.tell(comparison, self.title, accept="", held_to=held_to)
-        )
+        whole = [self.title] if comparison else story.tell(comparison, self.title, held_to=held_to)
         accept = [f"accept with: {self.accept}"] if self.accept else []
         self._fail(
             [*(headline + seen)[:5], *accept],
@@ -252,7 +230,7 @@ class PictureExtension(Extension):
         return one.mosaic(sample=sample, channels=self.options.channels, like=like)
 
     def _encoded(self, picture: Picture) -> bytes:
-        return _encoded(self._mosaic(picture.one), tables.dump(picture.numbers))
+        return _encoded(self._mosaic(picture.one), table_files.dump(picture.numbers))
 
 
 def _encoded(mosaic: rendering.Mosaic, numbers: bytes) -> bytes:
@@ -287,9 +265,7 @@ def _look(
     if now.channels != drawn.channels:
         return ["picture: it shows other channels than the baseline's; see channels="]
     levels = comparison.entries[0].levels
-    difference = pixels.compare(
-        drawn.tiles, now.tiles, drawn.channels, levels=levels, marks_from=rendering.MARKS_FROM
-    )
+    difference = differences.compare(drawn.tiles, now.tiles, drawn.channels, levels=levels)
     return [f"picture: {text}" for text in difference.lines()]
 
 

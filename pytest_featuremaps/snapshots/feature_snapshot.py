@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import unicodedata
 import warnings
-from collections.abc import Callable, MutableMapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import MutableMapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
 
-from syrupy.assertion import SnapshotAssertion
-from syrupy.location import PyTestLocation
-
-from pytest_featuremaps.baseline import noise, tables
+from pytest_featuremaps.baseline import noise, table_files
 from pytest_featuremaps.baseline.renaming import Rename
 from pytest_featuremaps.baseline.tables import Table
 from pytest_featuremaps.baseline.tolerances import Tolerance, asked_for
@@ -20,39 +16,19 @@ from pytest_featuremaps.errors import BaselineError, FeatureMapsWarning
 from pytest_featuremaps.maps import measuring
 from pytest_featuremaps.maps.feature_map import FeatureMap
 from pytest_featuremaps.maps.feature_maps import FeatureMaps
-from pytest_featuremaps.runs import rerun
 from pytest_featuremaps.snapshots.extensions import (
     Extension,
-    Options,
     Picture,
     PictureExtension,
     TableExtension,
-    as_bytes,
 )
-from pytest_featuremaps.snapshots.verdicts import Verdict
+from pytest_featuremaps.snapshots.failures import Failure
+from pytest_featuremaps.snapshots.options import ComparisonOptions, RunOptions
+from pytest_featuremaps.snapshots.stores import Store
 from pytest_featuremaps.wording import listed
 
 
-@dataclass(frozen=True)
-class Run:
-    """What all comparisons of a test are made with.
-
-    Attributes:
-        accept: the command that records the test's baselines anew.
-        updates: whether this run does.
-        tolerance: the tolerance of the run, as it is written; None where there is none.
-        source: where that is written.
-        rehearsal: the other run by which this one measures its noise; None where there is none.
-    """
-
-    accept: str = "pytest --snapshot-update"
-    updates: bool = False
-    tolerance: str | None = None
-    source: str = ""
-    rehearsal: rerun.Rehearsal | None = None
-
-
-class Claims:
+class ClaimedFiles:
     """Which baseline files the comparisons of one test use, so that no two share one."""
 
     def __init__(self, files: MutableMapping[str, tuple[str, str]], test: str) -> None:
@@ -88,102 +64,15 @@ class Claims:
     def begin_body(self) -> None:
         """Let every run of the test's body start from what was claimed before the first."""
         if self._before_body is None:
-            self._before_body = {name for name, one in self._files.items() if one[1] == self._test}
+            self._before_body = self._own()
         self._keep(self._before_body)
 
     def _keep(self, kept: set[str]) -> None:
-        mine = [name for name, one in self._files.items() if one[1] == self._test]
-        for name in mine:
-            if name not in kept:
-                del self._files[name]
+        for name in self._own() - kept:
+            del self._files[name]
 
-
-class Store(Protocol):
-    """What a test's feature maps are compared with."""
-
-    @property
-    def location(self) -> PyTestLocation:
-        """The test."""
-
-    def records(self, path: str) -> bool:
-        """Tell whether a comparison would write a baseline into this file."""
-
-    def compare(
-        self, kind: type[Extension], data: object, suffix: str, options: Options
-    ) -> Verdict | None:
-        """Compare, and return why that failed; None where it did not.
-
-        Args:
-            kind: what the baseline is kept as.
-            data: what the test has.
-            suffix: tells the comparison from others of the test.
-            options: how it is made.
-        """
-
-
-class Committed:
-    """The baselines that syrupy keeps in `__snapshots__`."""
-
-    def __init__(
-        self, snapshot: SnapshotAssertion, run: Run, note_gaps: Callable[[str], None]
-    ) -> None:
-        """Keep what comparisons are made with.
-
-        Args:
-            snapshot: syrupy's fixture.
-            run: what all comparisons of the test are made with.
-            note_gaps: is told what a comparison that passes did not compare.
-        """
-        self._snapshot = snapshot
-        self._run = run
-        self._note_gaps = note_gaps
-
-    @property
-    def location(self) -> PyTestLocation:
-        """The test."""
-        return self._snapshot.test_location
-
-    def records(self, path: str) -> bool:
-        """Tell whether a comparison would write a baseline into this file."""
-        snapshot = self._snapshot
-        if snapshot.update_snapshots:
-            return True
-        return bool(snapshot.update_new_snapshots_only and not Path(path).exists())
-
-    def compare(
-        self, kind: type[Extension], data: object, suffix: str, options: Options
-    ) -> Verdict | None:
-        """Compare with a baseline, or update it, as syrupy is told to."""
-        snapshot = self._snapshot.use_extension(kind)
-        extension: Any = snapshot.extension
-        extension.options = options
-        extension.accept = self._run.accept
-        extension.updates = self._run.updates
-        with warnings.catch_warnings():
-            # syrupy before 7.0 compares with the name as it was before it was encoded.
-            warnings.filterwarnings("ignore", message=r"\s*Can not relate snapshot location")
-            equal = snapshot(name=suffix or None) == data
-            if not extension.write_immediately:
-                # syrupy before 6.0 would write at the end of the run, where nobody is told of
-                # an error any more.
-                _write_now(snapshot.session)
-        result = snapshot.executions[len(snapshot.executions) - 1]
-        if result.exception is not None:
-            raise result.exception
-        if equal:
-            if extension.gaps:
-                self._note_gaps(f"{extension.title}, {extension.gaps}")
-            return None
-        verdict: Verdict = extension.verdict
-        return replace(verdict, expected=extension.stored, actual=as_bytes(result.asserted_data))
-
-
-def _write_now(session: Any) -> None:  # noqa: ANN401 - syrupy's, of any version
-    """Write what waits; what cannot be written does not wait on: it would be at the end."""
-    try:
-        session.flush_snapshot_write_queue()
-    finally:
-        session._queued_snapshot_writes.clear()
+    def _own(self) -> set[str]:
+        return {name for name, (_, test) in self._files.items() if test == self._test}
 
 
 class FeatureSnapshot:
@@ -202,16 +91,17 @@ class FeatureSnapshot:
     def __init__(
         self,
         store: Store,
-        claims: Claims,
-        run: Run,
-        options: Options | None = None,
+        claims: ClaimedFiles,
+        run: RunOptions,
+        options: ComparisonOptions | None = None,
     ) -> None:
         self._store = store
         self._claims = claims
         self._run = run
-        usual = Options(tolerance=asked_for(run.tolerance), source=run.source)
-        self._options = options or usual
-        self.failures: list[Verdict] = []
+        self._options = options or ComparisonOptions(
+            tolerance=asked_for(run.tolerance), source=run.source
+        )
+        self.failures: list[Failure] = []
         self.agreements: list[str] = []
 
     def __call__(
@@ -239,12 +129,9 @@ class FeatureSnapshot:
                 pair of a regular expression and its replacement, or a function from old key
                 to new.
         """
-        asked, source = (
-            (self._run.tolerance, self._run.source)
-            if tolerance is None
-            else (tolerance, "this comparison")
-        )
-        options = Options(name, asked_for(asked), source, sample, channels, rename)
+        of_run = self._run.tolerance, self._run.source
+        asked, source = of_run if tolerance is None else (tolerance, "this comparison")
+        options = ComparisonOptions(name, asked_for(asked), source, sample, channels, rename)
         one = FeatureSnapshot(self._store, self._claims, self._run, options)
         one.failures, one.agreements = self.failures, self.agreements
         return one
@@ -280,31 +167,32 @@ class FeatureSnapshot:
         self, kind: type[Extension], numbers: Table, suffix: str, maps: Sequence[FeatureMap]
     ) -> bool:
         location = self._store.location
-        if self._run.rehearsal is not None:
-            # Not the file's name: the other run has no baselines here.
+        noise_run = self._run.noise_run
+        if noise_run is not None:
+            # Not the file's name: the second run keeps its baselines elsewhere.
             name = f"{location.filepath}::{location.snapshot_name}{suffix}.{kind.file_extension}"
-            if self._run.rehearsal.here:
-                rerun.put(self._run.rehearsal.folder, name, tables.dump(numbers))
+            if noise_run.is_this:
+                noise_run.put(name, table_files.dump(numbers))
                 return True
-            numbers = self._with_noise(numbers, rerun.get(self._run.rehearsal.folder, name))
+            numbers = self._with_noise(numbers, noise_run.get(name))
         data = Picture(maps[0], numbers) if kind is PictureExtension else numbers
         path = kind.get_location(test_location=location, index=suffix)
         self._claims.claim(path)
         if self._store.records(path):
             _warn_of_training(maps)
-        verdict = self._store.compare(kind, data, suffix, self._options)
-        if verdict is None:
+        failure = self._store.compare(kind, data, suffix, self._options)
+        if failure is None:
             self.agreements.append(path)
             return True
         name = self._options.name or ""
-        self.failures.append(replace(verdict, location=path, name=name))
+        self.failures.append(replace(failure, location=path, name=name))
         return False
 
     def _with_noise(self, numbers: Table, other: bytes | None) -> Table:
-        """Return the numbers with the noise of each map, as far as the other run reached it."""
+        """Return the numbers with the noise of each map, as far as the second run reached it."""
         if other is None:
             return numbers
-        measured, chance = noise.measured(numbers, tables.load(other))
+        measured, chance = noise.measured(numbers, table_files.load(other))
         if chance:
             warnings.warn(
                 f"These feature maps change by more than {noise.CHANCE:.0e} of their RMS when the "

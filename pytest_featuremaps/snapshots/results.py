@@ -1,4 +1,4 @@
-"""What a failed comparison leaves in the folder of results, and when it goes away again."""
+"""The results that failed comparisons leave for review, and when they are removed again."""
 
 from __future__ import annotations
 
@@ -10,42 +10,43 @@ from pathlib import Path
 from typing import Any
 
 from pytest_featuremaps import rendering
-from pytest_featuremaps.baseline import tables
-from pytest_featuremaps.baseline.comparing import Comparison, Entry
+from pytest_featuremaps.baseline import table_files, tables
+from pytest_featuremaps.baseline.comparing import Comparison
+from pytest_featuremaps.baseline.judging import Entry
 from pytest_featuremaps.review import folder
 from pytest_featuremaps.review.records import File, Map, Record, digest, identity
-from pytest_featuremaps.snapshots.verdicts import Verdict
+from pytest_featuremaps.snapshots.failures import Failure
 from pytest_featuremaps.story import story
 from pytest_featuremaps.story.phrases import say
 
 
-def keep(output: Path, root: Path, test: str, verdicts: Sequence[Verdict]) -> list[str]:
-    """Write what failed comparisons leave, and return lines that say where it is.
+def keep(output: Path, root: Path, test: str, failures: Sequence[Failure]) -> list[str]:
+    """Keep failed comparisons for review, and return lines that say where they are.
 
     Args:
         output: the folder for what runs leave.
         root: the root directory, which paths of baselines are relative to.
         test: the test's id.
-        verdicts: why each comparison failed.
+        failures: why each comparison failed.
     """
     lines = []
-    for verdict in verdicts:
-        record, files = _result(verdict, test, _relative(root, verdict.location))
+    for failure in failures:
+        record, files = _result(failure, test, _relative(root, failure.location))
         try:
             place = folder.write(output, record, files)
         except OSError as error:
             # The failure itself must be reported, whatever becomes of its pictures.
-            lines.append(f"nothing was left of {verdict.title}: {error}")
+            lines.append(f"{failure.title} could not be kept for review: {error}")
         else:
             shown = record.difference or record.update
             lines.append(_relative(root, str(place / shown.file)))
-    if any(verdict.revision for verdict in verdicts):
+    if any(failure.revision for failure in failures):
         return lines  # there is no baseline to accept them into
     return [*lines, "decide with: pytest-featuremaps review"]
 
 
 def settle(output: Path, root: Path, test: str, agreements: Iterable[str], *, passed: bool) -> None:
-    """Take away what earlier runs left of comparisons that are no longer to be decided.
+    """Remove the results of earlier runs that no longer wait for a decision.
 
     Args:
         output: the folder for what runs leave.
@@ -64,86 +65,86 @@ def _relative(root: Path, location: str) -> str:
     return Path(os.path.relpath(location, root)).as_posix()
 
 
-def _result(verdict: Verdict, test: str, baseline: str) -> tuple[Record, dict[str, bytes]]:
+def _result(failure: Failure, test: str, baseline: str) -> tuple[Record, dict[str, bytes]]:
     """Return the record of a failed comparison, and the files beside it by name."""
     suffix = Path(baseline).suffix
     kind = "picture" if suffix == ".png" else "table"
     contents = {
-        "expected": (f"expected{suffix}", verdict.expected),
-        "update": (f"update{suffix}", verdict.actual),
-        "actual": ("actual.png", verdict.redrawn),
-        "difference": ("difference.png", _difference(verdict)),
+        "expected": (f"expected{suffix}", failure.expected),
+        "update": (f"update{suffix}", failure.actual),
+        "actual": ("actual.png", failure.redrawn),
+        "difference": ("difference.png", _difference(failure)),
     }
     named = {
         name: File(file, digest(data, kind))
         for name, (file, data) in contents.items()
         if data is not None
     }
-    comparison = verdict.comparison
+    comparison = failure.comparison
     first = comparison.first if comparison is not None else None
     record = Record(
         id=identity(baseline, named["update"].sha256),
         test=test,
-        name=verdict.name,
+        name=failure.name,
         kind=kind,
-        status=_status(verdict),
+        status=_status(failure),
         baseline=baseline,
         first=first.key if first else None,
         why=story.why(comparison) if comparison is not None else "",
-        headline=tuple(verdict.headline),
-        story=tuple(verdict.story),
-        levels=_levels(verdict) if kind == "picture" else 0,
+        headline=tuple(failure.headline),
+        story=tuple(failure.story),
+        levels=_levels(failure) if kind == "picture" else 0,
         update=named["update"],
         expected=named.get("expected"),
         actual=named.get("actual"),
         difference=named.get("difference"),
         environment=comparison.environment_changes if comparison is not None else (),
-        maps=tuple(_maps(verdict, kind)),
-        revision=verdict.revision,
+        maps=tuple(_maps(failure, kind)),
+        revision=failure.revision,
     )
     return record, {file: data for file, data in contents.values() if data is not None}
 
 
-def _status(verdict: Verdict) -> str:
-    if verdict.expected is None:
+def _status(failure: Failure) -> str:
+    if failure.expected is None:
         return "new"
-    return "unreadable" if verdict.comparison is None else "changed"
+    return "unreadable" if failure.comparison is None else "changed"
 
 
-def _levels(verdict: Verdict) -> int:
+def _levels(failure: Failure) -> int:
     """Return what a pixel may move: a picture's numbers are those of one map."""
-    return 0 if verdict.comparison is None else verdict.comparison.entries[0].levels
+    return 0 if failure.comparison is None else failure.comparison.entries[0].levels
 
 
-def _difference(verdict: Verdict) -> bytes | None:
+def _difference(failure: Failure) -> bytes | None:
     """Return the two pictures and their difference side by side, as a PNG."""
-    if verdict.expected is None or verdict.redrawn is None:
+    if failure.expected is None or failure.redrawn is None:
         return None
-    (expected, _), (actual, _) = map(rendering.decode, (verdict.expected, verdict.redrawn))
+    (expected, _), (actual, _) = map(rendering.decode, (failure.expected, failure.redrawn))
     file = io.BytesIO()
-    rendering.side_by_side(expected, actual, levels=_levels(verdict)).save(file, "PNG")
+    rendering.side_by_side(expected, actual, levels=_levels(failure)).save(file, "PNG")
     return file.getvalue()
 
 
-def _maps(verdict: Verdict, kind: str) -> Iterator[Map]:
-    comparison = verdict.comparison
+def _maps(failure: Failure, kind: str) -> Iterator[Map]:
+    comparison = failure.comparison
     if comparison is None:
-        yield from (_new(line) for line in _lines(verdict, kind))
+        yield from (_new(line) for line in _lines(failure, kind))
         return
     for entry in comparison.entries:
         # What a picture shows may differ where its numbers agree.
         told = "changed" if kind == "picture" and entry.agrees else entry.kind
-        yield _map(comparison, entry, told, _picture_says(verdict) if told != entry.kind else "")
+        yield _map(comparison, entry, told, _picture_says(failure) if told != entry.kind else "")
 
 
-def _picture_says(verdict: Verdict) -> str:
-    seen = (line for line in verdict.story if line.startswith("picture: "))
+def _picture_says(failure: Failure) -> str:
+    seen = (line for line in failure.story if line.startswith("picture: "))
     return next(seen, "").removeprefix("picture: ")
 
 
-def _lines(verdict: Verdict, kind: str) -> Sequence[tables.Line]:
-    numbers = verdict.actual if kind == "table" else rendering.decode(verdict.actual)[1].encode()
-    return tables.load(numbers).lines
+def _lines(failure: Failure, kind: str) -> Sequence[tables.Line]:
+    numbers = failure.actual if kind == "table" else rendering.decode(failure.actual)[1].encode()
+    return table_files.load(numbers).lines
 
 
 def _new(line: tables.Line) -> Map:

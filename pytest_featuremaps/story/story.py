@@ -1,4 +1,4 @@
-"""Tell what a comparison found: the first layer that diverged, why, and what followed."""
+"""The story of a comparison: the first layer that diverged, why, and what followed."""
 
 from __future__ import annotations
 
@@ -26,12 +26,10 @@ from pytest_featuremaps.story.phrases import (
 )
 from pytest_featuremaps.wording import counted, plain
 
-ACCEPT: Final = "pytest --snapshot-update"
-
 _FOLLOWING: Final = 20  # entries told one by one after the first
 
 
-def headline(comparison: Comparison, title: str, *, accept: str = ACCEPT) -> list[str]:
+def headline(comparison: Comparison, title: str, *, accept: str = "") -> list[str]:
     """Return the story in at most six short lines, the first divergent layer first.
 
     Args:
@@ -46,7 +44,7 @@ def headline(comparison: Comparison, title: str, *, accept: str = ACCEPT) -> lis
         _opening(comparison, first, KEY_WIDTH),
         *_reason(comparison, first, KEY_WIDTH),
         *_following_in_short(comparison),
-        *_structure_in_short(comparison),
+        *structure.in_short(comparison),
         *causes.environments(comparison),
     ]
     return [*(clip(line) for line in lines), _closing(title, accept)]
@@ -61,9 +59,7 @@ def _closing(title: str, accept: str) -> str:
     return both if len(both) <= WIDTH else f"accept with: {accept}"
 
 
-def tell(
-    comparison: Comparison, title: str, *, accept: str = ACCEPT, held_to: str = ""
-) -> list[str]:
+def tell(comparison: Comparison, title: str, *, accept: str = "", held_to: str = "") -> list[str]:
     """Return the whole story, in the order in which the layers completed.
 
     Args:
@@ -74,7 +70,11 @@ def tell(
     """
     first = comparison.first
     if first is None:
-        return [_agreement(comparison, title), *_structure(comparison), *_skipped(comparison)]
+        return [
+            _agreement(comparison, title),
+            *structure.in_full(comparison),
+            *_skipped(comparison),
+        ]
     differences = [entry for entry in comparison.entries if not entry.agrees]
     return [
         _disagreement(comparison, title, len(differences)),
@@ -82,7 +82,7 @@ def tell(
         *(f"  {line}" for line in _details(comparison, first)),
         *_following(comparison, first),
         *_other_weights(comparison, first),
-        *_structure(comparison),
+        *structure.in_full(comparison),
         *_skipped(comparison),
         *([f"tolerance asked for: {held_to}"] if held_to else []),
         _profile(differences),
@@ -115,7 +115,7 @@ def _opening(comparison: Comparison, first: Entry, width: int | None = None) -> 
     if first.violations:
         told = _say_first(comparison, first)
         return f"{name(comparison, first, width)} {_changed(comparison)}: {told}"
-    key, block = plain(first.key, width), _block(comparison, first)
+    key, block = plain(first.key, width), structure.block_of(comparison, first)
     if first.partner:
         calls = _calls(comparison, first, width)
         if calls:
@@ -152,26 +152,6 @@ def _say_first(comparison: Comparison, entry: Entry) -> str:
 
 def _changed(comparison: Comparison) -> str:
     return "changed first" if len(comparison.entries) > 1 else "changed"
-
-
-def _block(comparison: Comparison, entry: Entry) -> structure.Block | None:
-    """The maps that came, went or are called otherwise together with this one; None if none."""
-    block = _by_key(comparison).get(_place(entry))
-    return block if block and len(block.keys) > 1 else None
-
-
-def _by_key(comparison: Comparison) -> dict[tuple[bool, str], structure.Block]:
-    """Every map in a block: whether it is gone and its key, which another one may have now."""
-    return {
-        (word == "removed", key): block
-        for word, blocks in _blocks(comparison)
-        for block in blocks
-        for key in block.keys
-    }
-
-
-def _place(entry: Entry) -> tuple[bool, str]:
-    return entry.kind == "removed", entry.key
 
 
 def _reason(comparison: Comparison, first: Entry, width: int | None = None) -> Iterator[str]:
@@ -220,17 +200,17 @@ def _following_in_short(comparison: Comparison) -> Iterator[str]:
 
 
 def _following(comparison: Comparison, first: Entry) -> Iterator[str]:
-    """What comes after the first; a block that came, went or is called otherwise in one line."""
-    names = _by_key(comparison)
-    told = {id(names.get(_place(first)))} if not first.violations else set()
+    """What comes after the first; a block that came, went or was renamed takes one line."""
+    names = structure.by_place(comparison)
+    told = {id(names.get(structure.place(first)))} if not first.violations else set()
     others = set(structure.changed_weights(comparison))
     lines = []
     for entry in comparison.entries:
-        block = None if entry.violations else names.get(_place(entry))
+        block = None if entry.violations else names.get(structure.place(entry))
         if entry.agrees or entry is first or (block and id(block) in told):
             continue
         if block and len(block.keys) > 1:
-            lines.append(f"{plain(block.name)}: {_fate(entry)}, {counted(len(block.keys), 'map')}")
+            lines.append(f"{plain(block.name)}: {entry.kind}, {counted(len(block.keys), 'map')}")
         else:
             lines.append(_follow(comparison, entry, other_weights=entry.key in others))
         told.add(id(block))
@@ -246,10 +226,6 @@ def _follow(comparison: Comparison, entry: Entry, *, other_weights: bool) -> str
     return f"{key}: {say(comparison, entry, other_weights=other_weights)}"
 
 
-def _fate(entry: Entry) -> str:
-    return "called otherwise" if entry.partner else entry.kind
-
-
 def _other_weights(comparison: Comparison, first: Entry) -> Iterator[str]:
     """Which layers changed by themselves, however long the list of those that follow."""
     of_themselves = set(structure.changed_weights(comparison)) - {first.key}
@@ -261,56 +237,6 @@ def _other_weights(comparison: Comparison, first: Entry) -> Iterator[str]:
 
 
 # --- the whole ----------------------------------------------------------------------------------
-
-
-def _blocks(comparison: Comparison) -> Iterator[tuple[str, list[structure.Block]]]:
-    """What came, went, moved or is called otherwise, under the word for it."""
-    yield "added", structure.added(comparison)
-    yield "removed", structure.removed(comparison)
-    yield "renamed", structure.renamed(comparison)
-    yield "renumbered", structure.renumbered(comparison)
-    yield "moved", structure.moved(comparison)
-
-
-def _structural(comparison: Comparison) -> Iterator[tuple[str, list[str]]]:
-    """Names of what differs in structure, under the word for it."""
-    for word, blocks in _blocks(comparison):
-        yield word, [_name(block) for block in blocks]
-    yield "renamed as declared", [_name(block) for block in structure.declared(comparison)]
-    for kind in ("reshaped", "retyped"):
-        yield kind, [plain(entry.key) for entry in comparison.entries if entry.kind == kind]
-    replaced = [entry for entry in comparison.entries if entry.has_other_type]
-    yield "another module", [_replacement(entry) for entry in replaced]
-    later = f"in another order than in the {comparison.against}"
-    yield later, [plain(key) for key in comparison.reordered]
-
-
-def _name(block: structure.Block) -> str:
-    maps = f" ({len(block.keys)} maps)" if len(block.keys) > 1 else ""
-    return plain(block.name) + maps
-
-
-def _replacement(entry: Entry) -> str:
-    before, after = entry.expected, entry.actual
-    types = [plain(line.module_type) for line in (before, after) if line]
-    return f"{plain(entry.key)} ({' → '.join(types)})"
-
-
-def _structure_in_short(comparison: Comparison) -> Iterator[str]:
-    found = [(word, names) for word, names in _structural(comparison) if names]
-    if not found:
-        return
-    fully = ", ".join(
-        f"{word} {names[0]}" if len(names) == 1 else f"{len(names)} {word}" for word, names in found
-    )
-    shortly = ", ".join(f"{len(names)} {word}" for word, names in found)
-    yield f"structure: {fully if len(fully) <= WIDTH - 11 else shortly}"
-
-
-def _structure(comparison: Comparison) -> Iterator[str]:
-    told = [f"  {word}: {listing(names)}" for word, names in _structural(comparison) if names]
-    if told:
-        yield from ("structure:", *told)
 
 
 def _skipped(comparison: Comparison) -> Iterator[str]:

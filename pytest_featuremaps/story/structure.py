@@ -1,4 +1,4 @@
-"""What came, went, moved or is called otherwise, in blocks rather than map by map."""
+"""What was added, removed, renamed or moved, in blocks rather than map by map."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_featuremaps.baseline.comparing import Comparison
+from pytest_featuremaps.baseline.judging import Entry
 from pytest_featuremaps.baseline.key_parts import difference, shift, split
+from pytest_featuremaps.story.phrases import WIDTH, listing
+from pytest_featuremaps.wording import plain
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ def added(comparison: Comparison) -> list[Block]:
 
 
 def removed(comparison: Comparison) -> list[Block]:
-    """Return the maps that are gone, by the blocks that they made up."""
+    """Return the maps that only the baseline holds, by the blocks that they made up."""
     there = [entry.expected.key for entry in comparison.entries if entry.expected]
     return _blocks([one.key for one in comparison.entries if one.kind == "removed"], there)
 
@@ -53,7 +56,7 @@ def _around(key: str) -> Iterator[str]:
 
 
 def renamed(comparison: Comparison) -> list[Block]:
-    """Return what is called otherwise, such as `backbone → encoder`, with the keys of here."""
+    """Return what was renamed, such as `backbone → encoder`, with the keys of this run."""
     return _renamings(pair for pair in _undeclared(comparison) if not _is_renumbered(*pair))
 
 
@@ -63,13 +66,13 @@ def renumbered(comparison: Comparison) -> list[Block]:
 
 
 def moved(comparison: Comparison) -> list[Block]:
-    """Return what runs at another place and is called otherwise there."""
+    """Return what runs at another place, under another name."""
     there = set(comparison.moved)
     return _renamings(pair for pair in comparison.renamed if pair[1] in there)
 
 
 def declared(comparison: Comparison) -> list[Block]:
-    """Return what was declared to be called otherwise, and is no difference."""
+    """Return what the user declared to be renamed, which is no difference."""
     return _renamings(comparison.declared)
 
 
@@ -77,6 +80,27 @@ def _undeclared(comparison: Comparison) -> Iterator[tuple[str, str]]:
     known = {*comparison.declared}
     moved = set(comparison.moved)
     yield from (pair for pair in comparison.renamed if pair not in known and pair[1] not in moved)
+
+
+def block_of(comparison: Comparison, entry: Entry) -> Block | None:
+    """Return the maps that were added, removed or renamed with this one; None if none were."""
+    block = by_place(comparison).get(place(entry))
+    return block if block and len(block.keys) > 1 else None
+
+
+def by_place(comparison: Comparison) -> dict[tuple[bool, str], Block]:
+    """Return the block of each map in one, by its `place`."""
+    return {
+        (word == "removed", key): block
+        for word, blocks in changes(comparison)
+        for block in blocks
+        for key in block.keys
+    }
+
+
+def place(entry: Entry) -> tuple[bool, str]:
+    """Return whether a map was removed, and its key, which another one may have now."""
+    return entry.kind == "removed", entry.key
 
 
 def changed_weights(comparison: Comparison) -> list[str]:
@@ -115,3 +139,58 @@ def _arrow(names: Sequence[tuple[str, str]]) -> str:
     ends = sorted({names[0], names[-1]}, key=names.index)
     old, new = (" … ".join(one[side] or "(the model)" for one in ends) for side in (0, 1))
     return f"{old} → {new}"
+
+
+# --- in words -----------------------------------------------------------------------------------
+
+
+def changes(comparison: Comparison) -> Iterator[tuple[str, list[Block]]]:
+    """Yield what was added, removed, renamed or moved, each kind under its word."""
+    yield "added", added(comparison)
+    yield "removed", removed(comparison)
+    yield "renamed", renamed(comparison)
+    yield "renumbered", renumbered(comparison)
+    yield "moved", moved(comparison)
+
+
+def _structural(comparison: Comparison) -> Iterator[tuple[str, list[str]]]:
+    """Yield the names of what differs in structure, each kind under its word."""
+    for word, blocks in changes(comparison):
+        yield word, [_name(block) for block in blocks]
+    yield "renamed as declared", [_name(block) for block in declared(comparison)]
+    for kind in ("reshaped", "retyped"):
+        yield kind, [plain(entry.key) for entry in comparison.entries if entry.kind == kind]
+    replaced = [entry for entry in comparison.entries if entry.has_other_type]
+    yield "another module", [_replacement(entry) for entry in replaced]
+    later = f"in another order than in the {comparison.against}"
+    yield later, [plain(key) for key in comparison.reordered]
+
+
+def _name(block: Block) -> str:
+    maps = f" ({len(block.keys)} maps)" if len(block.keys) > 1 else ""
+    return plain(block.name) + maps
+
+
+def _replacement(entry: Entry) -> str:
+    before, after = entry.expected, entry.actual
+    types = [plain(line.module_type) for line in (before, after) if line]
+    return f"{plain(entry.key)} ({' → '.join(types)})"
+
+
+def in_short(comparison: Comparison) -> Iterator[str]:
+    """Yield one line on what differs in structure, if anything does."""
+    found = [(word, names) for word, names in _structural(comparison) if names]
+    if not found:
+        return
+    fully = ", ".join(
+        f"{word} {names[0]}" if len(names) == 1 else f"{len(names)} {word}" for word, names in found
+    )
+    shortly = ", ".join(f"{len(names)} {word}" for word, names in found)
+    yield f"structure: {fully if len(fully) <= WIDTH - 11 else shortly}"
+
+
+def in_full(comparison: Comparison) -> Iterator[str]:
+    """Yield the names of all that differs in structure, if anything does."""
+    told = [f"  {word}: {listing(names)}" for word, names in _structural(comparison) if names]
+    if told:
+        yield from ("structure:", *told)

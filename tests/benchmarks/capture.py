@@ -67,8 +67,8 @@ def resnet(rounds, where):
     model, images = resnet50().eval(), torch.randn(1, 3, 224, 224)
     watching = Recording(intercepting=False)
     watching.attach(model, "**.add()", keep="shapes")
-    paths = {id(module): path for path, module in model.named_modules()}
-    mode = FunctionalCalls(paths, is_add, pass_by)
+    places = {id(module): [path] for path, module in model.named_modules()}
+    mode = FunctionalCalls(places, is_add, pass_by)
     ways = {
         BARE: partial(model, images),
         REFERENCE: partial(by_hand, model, images, keep_reference),
@@ -158,11 +158,11 @@ def listened(mode, model, images):
         return model(images)
 
 
-def is_add(path, op, inside_torch_nn):
+def is_add(place, op, inside_torch_nn):
     return op == "add"
 
 
-def pass_by(path, op, output, taken):
+def pass_by(place, op, output, taken):
     """Record nothing."""
 
 

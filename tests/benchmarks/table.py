@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves a script
 from pairing import interleaved, machine, median_ms, ratio, table
 
 from pytest_featuremaps.baseline.comparing import compare, merge
-from pytest_featuremaps.baseline.tables import Line, Table, dump, load
+from pytest_featuremaps.baseline.table_files import dump, load
+from pytest_featuremaps.baseline.tables import Line, Table
 from pytest_featuremaps.story.story import tell
 
 SIZES = (100, 1_000, 10_000)

@@ -6,53 +6,47 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_featuremaps.against.orders import Orders
+from pytest_featuremaps.against.instructions import Instructions
 from pytest_featuremaps.against.provenance import loaded, strays
 from pytest_featuremaps.against.references import References
+from pytest_featuremaps.runs.collected import has_baseline, keep_only
 
 if TYPE_CHECKING:
-    from pytest_featuremaps.against.stores import Recorder
+    from pytest_featuremaps.against.stores import RecordingStore
 
 
-SNAPSHOT: Final = "feature_snapshot"
-
-
-class Visitor:
-    """Reports of a run at another revision: what did not pass, and which modules were loaded.
+class Recorder:
+    """A plugin of the run at another revision: it has comparisons recorded, and tells what it saw.
 
     Every process of the run, a worker as well, tells what it loaded.
     """
 
-    def __init__(self, told: Orders) -> None:
-        self._orders = told
+    def __init__(self, instructions: Instructions) -> None:
+        self._instructions = instructions
         self._reasons: dict[str, str] = {}
-        self.references = References(Path(told.folder))
+        self.references = References(Path(instructions.folder))
 
-    def store(self, item: pytest.Item) -> Recorder:
+    def store(self, item: pytest.Item) -> RecordingStore:
         """Return what keeps the comparisons of a test."""
-        from pytest_featuremaps.against.stores import Recorder, location_of
+        from pytest_featuremaps.against.stores import RecordingStore, location_of
 
-        return Recorder(self.references, location_of(item))
+        return RecordingStore(self.references, location_of(item))
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
         """Run only what makes comparisons, and the named tests where some are named."""
-        only = self._orders.only
-        wanted = {
-            item.nodeid
-            for item in items
-            if SNAPSHOT in getattr(item, "fixturenames", ())
-            and (only is None or item.nodeid in only)
-        }
-        others = [item for item in items if item.nodeid not in wanted]
-        items[:] = [item for item in items if item.nodeid in wanted]
-        config.hook.pytest_deselected(items=others)
+        only = self._instructions.only
+        keep_only(
+            config,
+            items,
+            lambda item: has_baseline(item) and (only is None or item.nodeid in only),
+        )
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Keep why a file could not be collected."""
@@ -66,8 +60,8 @@ class Visitor:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Tell what this process saw and loaded."""
-        told = self._orders
-        tree = told.border.tree
+        border = self._instructions.border
+        tree = border.tree
         inside, outside = {}, {}
         for name, file in loaded():
             if file.is_relative_to(tree):
@@ -77,7 +71,7 @@ class Visitor:
                 outside[str(file)] = (facts.st_size, facts.st_mtime_ns)
         seen = {
             "reasons": {} if hasattr(session.config, "workerinput") else self._reasons,
-            "strays": [asdict(one) for one in strays(told.border, told.code)],
+            "strays": [asdict(one) for one in strays(border, self._instructions.code)],
             "sources": inside,
             "stamps": outside,
         }

@@ -8,17 +8,9 @@ import pytest
 
 from pytest_featuremaps.baseline.comparing import compare
 from pytest_featuremaps.baseline.tables import Line, Table
-from pytest_featuremaps.session.recap import (
-    Failed,
-    append,
-    block,
-    command,
-    count,
-    facts,
-    step_summary,
-    workflow_commands,
-)
-from pytest_featuremaps.snapshots.verdicts import Verdict
+from pytest_featuremaps.session.github import append, step_summary, workflow_commands
+from pytest_featuremaps.session.summary import FailedTest, command, count, facts, lines
+from pytest_featuremaps.snapshots.failures import Failure
 
 
 def table(**means):
@@ -29,26 +21,26 @@ def table(**means):
     return Table({}, tuple(lines))
 
 
-def verdict(name, before, after, *headline):
-    return Verdict(name, list(headline), [], compare(table(**before), table(**after)))
+def failure(name, before, after, *headline):
+    return Failure(name, list(headline), [], compare(table(**before), table(**after)))
 
 
 # --- what a report carries ----------------------------------------------------------------------
 
 
 def test_a_map_in_a_table_and_a_picture_changed_once_and_the_table_says_what_was_first():
-    picture = verdict("t[b].png", {"b": 0.1}, {"b": 0.2}, "b changed")
-    whole = verdict("t.jsonl", {"a": 0.1, "b": 0.1}, {"a": 0.2, "b": 0.2}, "a changed first")
+    picture = failure("t[b].png", {"b": 0.1}, {"b": 0.2}, "b changed")
+    whole = failure("t.jsonl", {"a": 0.1, "b": 0.1}, {"a": 0.2, "b": 0.2}, "a changed first")
     assert facts([picture, whole]) == {"changed": 2, "first": "a changed first"}
 
 
 def test_a_picture_alone_is_one_changed_map():
-    seen = verdict("t[b].png", {"b": 0.1}, {"b": 0.1}, "picture: 1 of 8 channels differs")
+    seen = failure("t[b].png", {"b": 0.1}, {"b": 0.1}, "picture: 1 of 8 channels differs")
     assert facts([seen]) == {"changed": 1, "first": "t[b].png: picture: 1 of 8 channels differs"}
 
 
 def test_a_missing_baseline_is_no_changed_map():
-    missing = Verdict("t.jsonl", ["t.jsonl: there is no baseline yet", "record it with: ..."], [])
+    missing = Failure("t.jsonl", ["t.jsonl: there is no baseline yet", "record it with: ..."], [])
     assert facts([missing]) == {"changed": 0, "first": "t.jsonl: there is no baseline yet"}
 
 
@@ -56,8 +48,8 @@ def test_a_missing_baseline_is_no_changed_map():
 
 
 def test_the_block_of_one_test():
-    one = Failed("test_it.py::test_a[x y]", 1, "conv1 changed: ...")
-    assert list(block([one], last_failed=True)) == [
+    one = FailedTest("test_it.py::test_a[x y]", 1, "conv1 changed: ...")
+    assert list(lines([one], last_failed=True)) == [
         "1 feature map changed in 1 test",
         "  test_it.py::test_a[x y]: conv1 changed: ...",
         "next, look at them; accept with: pytest --snapshot-update 'test_it.py::test_a[x y]'",
@@ -65,8 +57,8 @@ def test_the_block_of_one_test():
 
 
 def test_the_block_of_many_tests_is_short():
-    tests = [Failed(f"test_it.py::test_{i}", i, "conv1 changed first") for i in range(14)]
-    told = list(block(tests, last_failed=True))
+    tests = [FailedTest(f"test_it.py::test_{i}", i, "conv1 changed first") for i in range(14)]
+    told = list(lines(tests, last_failed=True))
     assert len(told) == 13
     assert told[0] == (
         "91 feature maps changed in 13 tests; 1 test without a baseline that can be read"
@@ -78,13 +70,13 @@ def test_the_block_of_many_tests_is_short():
 
 
 def test_what_is_counted():
-    assert count([Failed("a", 0, ""), Failed("b", 0, "")]) == (
+    assert count([FailedTest("a", 0, ""), FailedTest("b", 0, "")]) == (
         "2 tests without a baseline that can be read"
     )
 
 
 def test_without_a_cache_the_command_names_the_tests():
-    tests = [Failed("a.py::b", 1, ""), Failed("c.py::d", 1, "")]
+    tests = [FailedTest("a.py::b", 1, ""), FailedTest("c.py::d", 1, "")]
     assert command(tests, last_failed=False) == "pytest --snapshot-update a.py::b c.py::d"
 
 
@@ -94,7 +86,7 @@ HOSTILE = "a|b <img src=x onerror=alert(1)> `c` *d* [e](javascript:f) @user\r\n:
 
 
 def test_workflow_commands_are_escaped_and_relative_to_the_workspace(tmp_path):
-    one = Failed("x", 2, HOSTILE, file="tests/test_a,b:c.py", line=7)
+    one = FailedTest("x", 2, HOSTILE, file="tests/test_a,b:c.py", line=7)
     environ = {"GITHUB_WORKSPACE": str(tmp_path)}
     (told,) = workflow_commands([one], root=tmp_path / "sub", environ=environ)
     assert told == (
@@ -104,14 +96,14 @@ def test_workflow_commands_are_escaped_and_relative_to_the_workspace(tmp_path):
 
 
 def test_ten_workflow_commands_are_all_that_is_shown(tmp_path):
-    tests = [Failed(str(i), 0, "there is no baseline yet", file="a.py") for i in range(30)]
+    tests = [FailedTest(str(i), 0, "there is no baseline yet", file="a.py") for i in range(30)]
     told = list(workflow_commands(tests, root=tmp_path, environ={}))
     assert len(told) == 10
     assert told[0] == "::error file=a.py,line=1,title=feature baseline::there is no baseline yet"
 
 
 def test_a_step_summary_is_a_table_in_which_nothing_is_markup():
-    one = Failed(HOSTILE, 2, HOSTILE)
+    one = FailedTest(HOSTILE, 2, HOSTILE)
     summary = step_summary([one], last_failed=True)
     row = summary.splitlines()[6]
     assert re.fullmatch(r"\| ([\w ,.&#;-]+) \| 2 \| \1 \|", row)
@@ -127,7 +119,7 @@ def test_a_step_summary_is_a_table_in_which_nothing_is_markup():
 
 
 def test_a_step_summary_stays_far_below_a_megabyte():
-    tests = [Failed("é" * 5000, 2, "|" * 5000) for _ in range(5000)]
+    tests = [FailedTest("é" * 5000, 2, "|" * 5000) for _ in range(5000)]
     summary = step_summary(tests, last_failed=False)
     assert len(summary.encode()) < 500_000
     assert "| ... and 4950 more | | |" in summary.splitlines()

@@ -1,4 +1,4 @@
-"""The walk through what waits for review, one feature map at a time, with a person who decides."""
+"""Review with a person at the terminal, who decides on one feature map after the other."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pytest_featuremaps.review import telling
-from pytest_featuremaps.review.deciding import Choice
+from pytest_featuremaps.review import listing
 from pytest_featuremaps.review.folder import Result
 from pytest_featuremaps.review.records import Map
+from pytest_featuremaps.review.selection import Selection
 from pytest_featuremaps.wording import plain
 
-HELP: Final = """\
+_HELP: Final = """\
   a  accept: it becomes the baseline        A  accept this one and all that follow
   r  reject: forget it, keep the baseline   R  reject this one and all that follow
   s  skip: decide later                     S  skip this one and all that follow
@@ -26,32 +26,32 @@ _WORDS: Final = {"a": "accept", "r": "reject", "s": "skip"}
 
 
 @dataclass(frozen=True)
-class Stop:
+class _Stop:
     """One feature map of one test, with every result that is about it: numbers and picture."""
 
     test: str
     results: list[tuple[Result, Map]]
 
 
-def stops(choices: Iterable[Choice]) -> list[Stop]:
-    """Return where a walk stops, in order."""
-    found: dict[tuple[str, str, str], Stop] = {}
-    for choice in choices:
-        record = choice.result.record
+def _stops(selections: Iterable[Selection]) -> list[_Stop]:
+    """Return what a person is asked about, in order."""
+    found: dict[tuple[str, str, str], _Stop] = {}
+    for selection in selections:
+        record = selection.result.record
         for one in record.pending:
-            if one.key in choice.keys:
-                stop = Stop(record.test, [])
+            if one.key in selection.keys:
+                stop = _Stop(record.test, [])
                 place = (record.test, record.name, one.key)
-                found.setdefault(place, stop).results.append((choice.result, one))
+                found.setdefault(place, stop).results.append((selection.result, one))
     return list(found.values())
 
 
-class Walk:
-    """What was decided of each feature map so far, and which one is next."""
+class InteractiveReview:
+    """A review with a person: what was decided so far, and which feature map is next."""
 
-    def __init__(self, choices: Iterable[Choice], say: Callable[[str], None]) -> None:
+    def __init__(self, selections: Iterable[Selection], say: Callable[[str], None]) -> None:
         self._say = say
-        self._stops = stops(choices)
+        self._stops = _stops(selections)
         self._decided: dict[int, str] = {}
         self._place = 0
 
@@ -62,24 +62,24 @@ class Walk:
             while not self._obey(_answer(ask)):
                 pass
 
-    def choices(self, verdict: str) -> list[Choice]:
+    def selections(self, decision: str) -> list[Selection]:
         """Return the feature maps of which this was decided: `accept` or `reject`."""
         keys: dict[Path, set[str]] = {}
         results: dict[Path, Result] = {}
         for place, word in self._decided.items():
-            for result, one in self._stops[place].results if word == verdict else ():
+            for result, one in self._stops[place].results if word == decision else ():
                 results[result.folder] = result
                 keys.setdefault(result.folder, set()).add(one.key)
-        return [Choice(result, keys[path]) for path, result in results.items()]
+        return [Selection(result, keys[path]) for path, result in results.items()]
 
     def _show(self) -> None:
         stop = self._stops[self._place]
         self._say(f"\n[{self._place + 1}/{len(self._stops)}] {plain(stop.test, None)}")
         for result, one in stop.results:
-            self._say(f"  {telling.told(result, one)}")
+            self._say(f"  {listing.describe(result, one)}")
             self._say(f"    {plain(result.record.baseline, None)}")
-            for path in telling.pictures(result):
-                self._say(f"    {telling.shown(path)}")
+            for path in listing.pictures(result):
+                self._say(f"    {listing.shown(path)}")
 
     def _obey(self, answer: str) -> bool:
         """Do what was asked; tell whether the walk goes on to another feature map."""
@@ -114,13 +114,13 @@ class Walk:
             lines = (line for result in results for line in result.record.story)
             self._say("\n".join(map(plain, lines)))
         elif answer == "o":
-            shown = [path for result in results for path in telling.pictures(result)[-1:]]
+            shown = [path for result in results for path in listing.pictures(result)[-1:]]
             for path in shown:
                 webbrowser.open(path.resolve().as_uri())
             if not shown:
                 self._say("  A table has no pictures; d tells its whole story.")
         else:
-            self._say(HELP)
+            self._say(_HELP)
 
 
 def _answer(ask: Callable[[str], str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from pytest_featuremaps.baseline import tables
+from pytest_featuremaps.baseline import table_files
 from pytest_featuremaps.errors import FeatureMapsError
 from pytest_featuremaps.review.records import AGREEING, Map
 
@@ -62,6 +62,6 @@ def ended_as(other: bytes | None, data: bytes) -> bytes:
 
 def _pieces(table: bytes) -> tuple[bytes, dict[str, bytes]]:
     """Return the first line of a table, and the others by key."""
-    pieces, known = tables.read_pieces(table)
+    pieces, known = table_files.read_pieces(table)
     header, *lines = (piece.rstrip(b"\r") for piece in pieces)
     return header, {line.key: piece for line, piece in zip(known.lines, lines, strict=True)}

@@ -1,4 +1,4 @@
-"""What a failed comparison leaves for reports and reviews."""
+"""A failed comparison, as reports and reviews tell of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pytest_featuremaps.baseline.comparing import Comparison
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Failure:
     """Why a comparison failed, in words, and what it compared.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Files that are replaced in one step, and what a process that was killed left of that."""
+"""Files on disk: replaced in one step, kept out of git, and cleared of what was left half done."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Final
 IGNORE: Final = ".gitignore"
 _TEMPORARY: Final = re.compile(r"\.featuremaps-[0-9a-f]{12}")
 _LEFT_AFTER: Final = 10.0
-"""How many seconds a temporary name is kept at the most: its process is not there any more."""
+"""Seconds after which the process that made a temporary file has surely ended."""
 
 
 def replace(path: Path, data: bytes) -> None:
@@ -36,13 +36,13 @@ def replace(path: Path, data: bytes) -> None:
 
 
 def temporary(folder: Path) -> Path:
-    """Return a path in a folder that nobody else uses, and that `sweep` knows again."""
+    """Return a path in a folder that nobody else uses, and that `sweep` recognises."""
     # syrupy's search for unused snapshots leaves files with a leading dot alone.
     return folder / f".featuremaps-{uuid.uuid4().hex[:12]}"
 
 
 def keep_out_of_git(folder: Path) -> None:
-    """Let git ignore a folder, which is made where there is none."""
+    """Let git ignore a folder, which is made if it does not exist."""
     path = folder / IGNORE
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ def keep_out_of_git(folder: Path) -> None:
 
 @functools.cache  # once in a folder: nothing is left while this process runs
 def sweep(folder: Path) -> None:
-    """Take away what processes that were killed left in a folder under temporary names."""
+    """Remove what killed processes left in a folder under temporary names."""
     now = time.time()
     for one in [*folder.iterdir()] if folder.is_dir() else ():
         if _TEMPORARY.fullmatch(one.name) and now - _changed(one, now) > _LEFT_AFTER:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from pytest_featuremaps.errors import FeatureMapsError
-from pytest_featuremaps.review.deciding import Choice
 from pytest_featuremaps.review.folder import Result
 
-APPROVALS: Final = 1
+_APPROVALS_FORMAT: Final = 1
 
 
 class UnknownResult(FeatureMapsError, LookupError):
@@ -22,13 +23,21 @@ class BadApprovals(FeatureMapsError, ValueError):
     """A file of decisions that cannot be read."""
 
 
-def choose(
+@dataclass(frozen=True)
+class Selection:
+    """Feature maps of one result that a decision is about, by key."""
+
+    result: Result
+    keys: AbstractSet[str]
+
+
+def select(
     results: Iterable[Result],
     named: Sequence[str] = (),
     *,
     test: str | None = None,
     layer: str | None = None,
-) -> list[Choice]:
+) -> list[Selection]:
     """Return the feature maps that wait for a decision and are asked for.
 
     Args:
@@ -41,19 +50,19 @@ def choose(
     Raises:
         UnknownResult: nothing has one of the names.
     """
-    choices = [Choice(one, {each.key for each in one.record.pending}) for one in results]
-    chosen = _by_name(choices, named) if named else choices
+    selections = [Selection(one, {each.key for each in one.record.pending}) for one in results]
+    chosen = _by_name(selections, named) if named else selections
     is_test, is_layer = _asks_for(test), _asks_for(layer)
     narrowed = (
-        Choice(one.result, {key for key in one.keys if is_layer(key)})
+        Selection(one.result, {key for key in one.keys if is_layer(key)})
         for one in chosen
         if is_test(one.result.record.test)
     )
     return [one for one in narrowed if one.keys]
 
 
-def decided(results: Iterable[Result], approvals: bytes) -> Iterator[tuple[str, Choice]]:
-    """Yield what a page decided: `accept` or `reject`, and the feature maps it is about.
+def approved(results: Iterable[Result], approvals: bytes) -> Iterator[tuple[str, Selection]]:
+    """Yield the decisions of a page: `accept` or `reject`, and the feature maps it is about.
 
     Args:
         results: what there is.
@@ -64,7 +73,7 @@ def decided(results: Iterable[Result], approvals: bytes) -> Iterator[tuple[str, 
         UnknownResult: a result it is about is not there.
     """
     known = {one.record.id: one for one in results}
-    for verdict, name, keys in _read(approvals):
+    for decision, name, keys in _read(approvals):
         if name not in known:
             raise UnknownResult(
                 f"There is no result {name}: it is decided already, or the run has been repeated "
@@ -72,15 +81,15 @@ def decided(results: Iterable[Result], approvals: bytes) -> Iterator[tuple[str, 
             )
         result = known[name]
         pending = {each.key for each in result.record.pending}
-        yield verdict, Choice(result, pending if keys is None else pending & set(keys))
+        yield decision, Selection(result, pending if keys is None else pending & set(keys))
 
 
-def _by_name(choices: list[Choice], named: Sequence[str]) -> list[Choice]:
+def _by_name(selections: list[Selection], named: Sequence[str]) -> list[Selection]:
     keys: dict[int, set[str]] = {}
     for name in named:
         found = False
-        for place, choice in enumerate(choices):
-            asked = _asked(choice, name)
+        for place, selection in enumerate(selections):
+            asked = _asked(selection, name)
             if asked:
                 keys.setdefault(place, set()).update(asked)
                 found = True
@@ -88,17 +97,17 @@ def _by_name(choices: list[Choice], named: Sequence[str]) -> list[Choice]:
             raise UnknownResult(
                 f"Nothing that waits for review is called {name}: see pytest-featuremaps list."
             )
-    return [Choice(choices[place].result, asked) for place, asked in sorted(keys.items())]
+    return [Selection(selections[place].result, asked) for place, asked in sorted(keys.items())]
 
 
-def _asked(choice: Choice, name: str) -> set[str]:
+def _asked(selection: Selection, name: str) -> set[str]:
     """Return the maps of a result that a name means."""
-    record = choice.result.record
+    record = selection.result.record
     identity, _, key = name.partition(":")
     if identity == record.id:
-        return {one for one in choice.keys if not key or one == key}
+        return {one for one in selection.keys if not key or one == key}
     inside = record.test.startswith((f"{name}::", f"{name.rstrip('/')}/", f"{name}["))
-    return set(choice.keys) if inside or record.test == name else set()
+    return set(selection.keys) if inside or record.test == name else set()
 
 
 def _asks_for(pattern: str | None) -> Callable[[str], bool]:
@@ -118,14 +127,14 @@ def _read(approvals: bytes) -> Iterator[tuple[str, str, list[str] | None]]:
         decisions = [(one["decision"], one["id"], one["layers"]) for one in fields["decisions"]]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise BadApprovals("it holds no decisions: the page of the report makes it") from None
-    if version != APPROVALS:
-        raise BadApprovals(f"it has format {version!r:.20}, this version reads {APPROVALS}")
-    for verdict, name, keys in decisions:
-        if verdict not in ("accept", "reject"):
-            raise BadApprovals(f"{verdict!r:.20} is not a decision: accept or reject")
+    if version != _APPROVALS_FORMAT:
+        raise BadApprovals(f"it has format {version!r:.20}, this version reads {_APPROVALS_FORMAT}")
+    for decision, name, keys in decisions:
+        if decision not in ("accept", "reject"):
+            raise BadApprovals(f"{decision!r:.20} is not a decision: accept or reject")
         if not _are_keys(keys):
             raise BadApprovals(f"{keys!r:.40} is not a list of keys of feature maps")
-        yield verdict, str(name), keys
+        yield decision, str(name), keys
 
 
 def _are_keys(keys: object) -> bool:

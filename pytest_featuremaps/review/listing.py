@@ -1,4 +1,4 @@
-"""Pending results as text."""
+"""Pending results as text, safe to print."""
 
 from __future__ import annotations
 
@@ -6,39 +6,39 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from pytest_featuremaps.review.deciding import Choice
 from pytest_featuremaps.review.folder import Result
 from pytest_featuremaps.review.records import Map, Record
+from pytest_featuremaps.review.selection import Selection
 from pytest_featuremaps.wording import counted, plain
 
-_MOST = 10  # maps of one table told one by one
+_MOST = 10  # maps of one result that are listed one by one
 
 
-def summary(choices: Sequence[Choice]) -> str:
+def summary(selections: Sequence[Selection]) -> str:
     """Return how much waits for review, in one line."""
-    if not choices:
+    if not selections:
         return "Nothing waits for review."
-    maps = sum(len(choice.keys) for choice in choices)
-    tests = len({choice.result.record.test for choice in choices})
+    maps = sum(len(selection.keys) for selection in selections)
+    tests = len({selection.result.record.test for selection in selections})
     verb = "waits" if maps == 1 else "wait"
     return f"{counted(maps, 'feature map')} of {counted(tests, 'test')} {verb} for review."
 
 
-def listed(choices: Iterable[Choice], most: int = _MOST) -> Iterator[str]:
+def lines(selections: Iterable[Selection]) -> Iterator[str]:
     """Yield lines that tell what waits for review, test by test."""
-    for test, group in groupby(choices, key=lambda choice: choice.result.record.test):
+    for test, group in groupby(selections, key=lambda selection: selection.result.record.test):
         yield plain(test, None)
-        for choice in group:
-            record = choice.result.record
+        for selection in group:
+            record = selection.result.record
             yield f"  {plain(record.id)}  {plain(_compared_with(record), None)}"
-            pending = [one for one in record.pending if one.key in choice.keys]
-            yield from (f"    {told(choice.result, one)}" for one in pending[:most])
-            if len(pending) > most:
-                yield f"    … and {len(pending) - most} more"
-            yield from (f"    {shown(path)}" for path in pictures(choice.result)[-1:])
+            pending = [one for one in record.pending if one.key in selection.keys]
+            yield from (f"    {describe(selection.result, one)}" for one in pending[:_MOST])
+            if len(pending) > _MOST:
+                yield f"    … and {len(pending) - _MOST} more"
+            yield from (f"    {shown(path)}" for path in pictures(selection.result)[-1:])
 
 
-def told(result: Result, one: Map) -> str:
+def describe(result: Result, one: Map) -> str:
     """Return what became of one feature map, in one line."""
     record = result.record
     changed = plain(f"{one.key}: {one.says}", None)
@@ -57,7 +57,7 @@ def pictures(result: Result) -> list[Path]:
 
 
 def _compared_with(record: Record) -> str:
-    """The file of the baseline; with the revision, where the comparison was with that."""
+    """Return the file of the baseline, and the revision where it is one's and not committed."""
     file = record.baseline.rpartition("/")[2]
     return f"{file} at {record.revision}" if record.revision else file
 

@@ -1,4 +1,4 @@
-"""Tells two pictures of the same layer apart, tile by tile: how much, how many, and where."""
+"""Where two pictures of one layer differ, channel by channel, and by how much."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pytest_featuremaps.rendering.mosaic import MARKS_FROM
 from pytest_featuremaps.wording import counted
 
 if TYPE_CHECKING:
@@ -14,10 +15,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    Tiles = npt.NDArray[np.uint8]
+    from pytest_featuremaps.rendering.mosaic import Tiles
 
 MARK_DISTANCE = 255
-"""How far a mark is from anything but itself, in levels."""
+"""How far a mark is from anything but itself, in levels: further than two levels can be."""
 
 
 @dataclass(frozen=True)
@@ -25,18 +26,16 @@ class TileDifference:
     """One channel that is beyond tolerance.
 
     Attributes:
-        channel: The channel's number in its layer.
-        largest: The largest distance in levels; 255 where a mark (NaN, Inf, dead) differs.
-        pixels: How many pixels are beyond tolerance.
-        share: The same as a share of the tile, 0 to 1.
-        row: Where the largest distance is; the first place, if there are several.
-        column: Likewise.
+        channel: its number in the layer.
+        largest: the largest distance in levels; 255 where a mark (NaN, Inf, dead) differs.
+        pixels: how many pixels are beyond tolerance.
+        row: the row of the largest distance; of the first one, if there are several.
+        column: its column.
     """
 
     channel: int
     largest: int
     pixels: int
-    share: float
     row: int
     column: int
 
@@ -46,10 +45,10 @@ class Difference:
     """What distinguishes a picture from its baseline; nothing, if `equal`.
 
     Attributes:
-        tiles: The channels beyond tolerance, the worst first.
-        reason: Why the two could not be compared at all, or "".
-        shape: The picture's (channels, height, width).
-        levels: The tolerance that was applied.
+        tiles: the channels beyond tolerance, the worst first.
+        reason: why the two cannot be compared at all; empty where they can.
+        shape: the picture's (channels, height, width).
+        levels: the tolerance that was applied.
     """
 
     tiles: tuple[TileDifference, ...]
@@ -66,7 +65,7 @@ class Difference:
         """Return the difference in words: one line for all channels, and one for the worst few.
 
         Args:
-            most: How many channels get a line of their own.
+            most: how many channels get a line of their own.
         """
         if self.equal:
             return []
@@ -94,24 +93,18 @@ class Difference:
 
 
 def compare(
-    expected: Tiles,
-    actual: Tiles,
-    channels: Sequence[int],
-    *,
-    levels: int = 1,
-    marks_from: int,
+    expected: Tiles, actual: Tiles, channels: Sequence[int], *, levels: int = 1
 ) -> Difference:
     """Compare two pictures of the same channels; nothing is ever resized, cropped or padded.
 
     Args:
-        expected: The baseline's tiles, palette indices, uint8, (C, H, W).
-        actual: The tiles now.
-        channels: The channel number of each tile of `actual`.
-        levels: How far two levels may be apart, at every pixel.
-        marks_from: The first index that is a mark: equal to itself, and near to nothing.
+        expected: the baseline's tiles, palette indices, uint8, (C, H, W).
+        actual: the tiles now.
+        channels: the channel number of each tile of `actual`.
+        levels: how far two levels may be apart, at every pixel.
 
     Raises:
-        ValueError: If there is not one channel number per tile.
+        ValueError: there is not one channel number per tile.
     """
     count, height, width = actual.shape
     if len(channels) != count:
@@ -121,16 +114,26 @@ def compare(
     if reason or np.array_equal(expected, actual):
         return Difference((), reason, shape, levels)
 
-    distance = np.abs(actual.astype(np.int16) - expected)
-    marks = np.maximum(expected, actual) >= marks_from
-    distance[marks & (distance > 0)] = MARK_DISTANCE
-    beyond = (distance > levels) | (distance == MARK_DISTANCE)
+    distance, beyond = distances(expected, actual, levels)
     tiles = [
         _tile(int(channels[place]), distance[place], beyond[place])
         for place in np.flatnonzero(beyond.any(axis=(1, 2))).tolist()
     ]
     tiles.sort(key=lambda tile: (-tile.largest, -tile.pixels))
     return Difference(tuple(tiles), "", shape, levels)
+
+
+def distances(
+    expected: Tiles, actual: Tiles, levels: int
+) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.bool_]]:
+    """Return how many levels apart the pixels of two pictures are, and which are beyond `levels`.
+
+    Two marks, or a mark and a level, are `MARK_DISTANCE` apart, which no tolerance covers.
+    """
+    distance = np.abs(actual.astype(np.int16) - expected)
+    marks = np.maximum(expected, actual) >= MARKS_FROM
+    distance[marks & (distance > 0)] = MARK_DISTANCE
+    return distance, (distance > levels) | (distance == MARK_DISTANCE)
 
 
 def _structure(expected: tuple[int, ...], actual: tuple[int, int, int]) -> str:
@@ -145,8 +148,7 @@ def _tile(
     channel: int, distance: npt.NDArray[np.int16], beyond: npt.NDArray[np.bool_]
 ) -> TileDifference:
     row, column = divmod(int(distance.argmax()), distance.shape[1])
-    pixels = int(beyond.sum())
-    return TileDifference(channel, int(distance.max()), pixels, pixels / distance.size, row, column)
+    return TileDifference(channel, int(distance.max()), int(beyond.sum()), row, column)
 
 
 def _differ(count: int) -> str:

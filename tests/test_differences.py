@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pytest_featuremaps.snapshots.pixels import Difference, TileDifference, compare
+from pytest_featuremaps.rendering.differences import Difference, TileDifference, compare
+from pytest_featuremaps.rendering.mosaic import MARKS_FROM
 
-MARKS_FROM = 247
 NAN, INF, DEAD = 247, 248, 250
 
 
@@ -23,7 +23,7 @@ def stack(count=8, size=12, seed=0):
 
 
 def check(expected, actual, levels=1):
-    return compare(expected, actual, range(len(actual)), levels=levels, marks_from=MARKS_FROM)
+    return compare(expected, actual, range(len(actual)), levels=levels)
 
 
 def changed(place, value):
@@ -124,7 +124,6 @@ def test_one_pixel_beyond_the_bound_fails_and_is_found(tiles, levels, data):
     distance = abs(int(now[place]) - int(tiles[place]))
     assert (tile.channel, tile.row, tile.column, tile.pixels) == (*place, 1)
     assert tile.largest == (255 if now[place] >= MARKS_FROM else distance)
-    assert tile.share == 1 / tiles[0].size
 
 
 @given(PAIRS, BOUNDS)
@@ -148,9 +147,7 @@ def test_every_tile_agrees_with_a_plain_count(pair, levels):
         if beyond:
             tile = found[channel]
             row, column = divmod(distances.index(max(distances)), now.shape[1])
-            assert tile == TileDifference(
-                channel, max(distances), beyond, beyond / now.size, row, column
-            )
+            assert tile == TileDifference(channel, max(distances), beyond, row, column)
 
 
 @pytest.mark.parametrize("levels", [246, 255, 1000])
@@ -168,7 +165,7 @@ def test_inputs_are_left_alone():
 
 def test_one_channel_number_per_tile():
     with pytest.raises(ValueError, match=r"^8 tiles were given with 2 channel numbers$"):
-        compare(stack(), stack(), [0, 1], marks_from=MARKS_FROM)
+        compare(stack(), stack(), [0, 1])
 
 
 # --- in words -------------------------------------------------------------------------------------
@@ -179,7 +176,7 @@ def test_a_difference_reads_as_lines_with_the_worst_first():
     expected[1, 3, 4], actual[1, 3, 4] = 10, 222
     expected[0, :2, :3], actual[0, :2, :3] = 100, 104
     actual[2] = DEAD
-    difference = compare(expected, actual, [3, 5, 8, 13], levels=2, marks_from=MARKS_FROM)
+    difference = compare(expected, actual, [3, 5, 8, 13], levels=2)
     assert difference.lines() == [
         "3 of 4 channels differ",
         (

@@ -1,4 +1,4 @@
-"""The recordings at other revisions that a checkout keeps: made once, and used while they hold."""
+"""The recordings at other revisions: kept in the checkout, and used as long as they hold."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import Final
 
 from pytest_featuremaps.against import refusals, running
-from pytest_featuremaps.against.planning import Visit
-from pytest_featuremaps.against.references import Recording, References
+from pytest_featuremaps.against.planning import Plan
+from pytest_featuremaps.against.references import RecordedRun, References
 
 _KEPT: Final = 8  # recordings of a checkout
 
 
-def reusable(folder: Path) -> Recording | None:
+def reusable(folder: Path) -> RecordedRun | None:
     """Return an earlier recording, unless a module that it loaded has changed since."""
-    recording = References(folder).recording()
+    recording = References(folder).recorded_run()
     if recording and all(_stamp(path) == list(one) for path, one in recording.stamps.items()):
         return recording
     return None
 
 
-def record(visit: Visit, folder: Path) -> Recording:
+def record(plan: Plan, folder: Path) -> RecordedRun:
     """Run the tests with the code of the revision, and keep their comparisons in a folder.
 
     The folder is there when all went well, and not before. Of two runs at the same time, the
@@ -36,8 +36,8 @@ def record(visit: Visit, folder: Path) -> Recording:
     shutil.rmtree(begun, ignore_errors=True)
     begun.mkdir(parents=True)
     try:
-        recording = running.run(visit, begun)
-        refusals.judge(visit, recording)
+        recording = running.run(plan, begun)
+        refusals.judge(plan, recording)
         References(begun).finish(recording)
         other = reusable(folder)
         if other is None:

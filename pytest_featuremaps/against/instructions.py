@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from pytest_featuremaps.against.provenance import Border, Guard
-from pytest_featuremaps.runs.invocation import ORDERS
+from pytest_featuremaps.runs.invocation import INSTRUCTIONS
 
 
 @dataclass(frozen=True)
-class Orders:
+class Instructions:
     """What a run at another revision is told.
 
     Attributes:
@@ -42,12 +42,12 @@ class Orders:
         path.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
 
-def read() -> Orders:
-    """Return the orders of this run, which is one at another revision."""
-    facts: dict[str, Any] = json.loads(Path(os.environ[ORDERS]).read_text(encoding="utf-8"))
-    return Orders(**facts)
+def read() -> Instructions:
+    """Return the instructions of this run, which is one at another revision."""
+    facts: dict[str, Any] = json.loads(Path(os.environ[INSTRUCTIONS]).read_text(encoding="utf-8"))
+    return Instructions(**facts)
 
 
-def stand_guard(told: Orders) -> None:
+def install_guard(instructions: Instructions) -> None:
     """Let no module come from the checkout from now on."""
-    sys.meta_path.insert(0, Guard(told.border))
+    sys.meta_path.insert(0, Guard(instructions.border))
