@@ -278,6 +278,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if hasattr(terminalreporter.config, "workerinput"):  # nobody sees what a worker writes
         return
     reporting.tell_summary(terminalreporter)
+    comparisons.tell_gaps(terminalreporter)
     reviewing.tell_page(terminalreporter)
 
 

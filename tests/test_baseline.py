@@ -229,7 +229,12 @@ BROKEN = {
     broken(noise=0).replace(b'"noise": 0', b'"noise": ' + b"9" * 5000): (
         "line 2 of the baseline is not JSON; the file may have been cut off"
     ),
-    broken(noise=math.nan): "line 2 of the baseline is not JSON; the file may have been cut off",
+    broken(noise=math.nan): "line 2 of the baseline holds NaN, which JSON does not know",
+    broken(noise=-math.inf): "line 2 of the baseline holds -Infinity, which JSON does not know",
+    b"\xef\xbb\xbf" + HEADER: ("the baseline begins with a byte order mark: save it without one"),
+    (HEADER + broken()).replace(b"\n", b"\r"): (
+        "the lines of the baseline end in CR alone: save it with LF line ends"
+    ),
     b"[]": "line 1 of the baseline must be an object, found a list",
     HEADER + b"null": "line 2 of the baseline must be an object, found null",
     b"{}": "line 1 of the baseline has no `featuremaps`",
@@ -247,7 +252,14 @@ BROKEN = {
     ),
     without("key"): "line 2 of the baseline has no `key`",
     without("stats"): "line 2 of the baseline has no `stats`",
-    broken(key=7): "`key` in line 2 of the baseline must be a string, found a number",
+    b'{"featuremaps":0}': (
+        "`featuremaps` in line 1 of the baseline must be a positive integer, found the number 0"
+    ),
+    b'{"featuremaps":1.0}': (
+        "`featuremaps` in line 1 of the baseline must be a positive integer, found the number 1.0"
+    ),
+    broken(key=10**30): "`key` in line 2 of the baseline must be a string, found a number",
+    broken(key=7): "`key` in line 2 of the baseline must be a string, found the number 7",
     broken(dtype=None): "`dtype` in line 2 of the baseline must be a string, found null",
     broken(shape=[1, -2]): (
         "`shape` in line 2 of the baseline must be a list of non-negative integers, found a list"
@@ -284,7 +296,7 @@ BROKEN = {
         "non-negative integer, found an object"
     ),
     broken(noise=-1.0): (
-        "`noise` in line 2 of the baseline must be a non-negative number, found a number"
+        "`noise` in line 2 of the baseline must be a non-negative number, found the number -1.0"
     ),
     broken() + b"\n" + broken().splitlines()[1]: (
         "line 3 of the baseline repeats the `key` of an earlier line"
@@ -397,10 +409,35 @@ def test_an_unknown_tolerance_names_the_known_ones():
     ]
 
 
-@pytest.mark.parametrize("text", ["-1", "nan", "inf"])
+@pytest.mark.parametrize("text", ["-1", "nan", "inf", True, -1, math.nan])
 def test_a_number_that_is_no_tolerance_is_refused(text):
     with pytest.raises(FeatureMapsError):
         compare(table(), table(), text)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"relative_l2": math.nan}, "relative_l2 must be a number from 0 up, found nan"),
+        ({"relative_l2": -1.0}, "relative_l2 must be a number from 0 up, found -1.0"),
+        ({"relative_l2": math.inf}, "relative_l2 must be a number from 0 up, found inf"),
+        ({"relative_l2": "0.1"}, "relative_l2 must be a number from 0 up, found '0.1'"),
+        ({"relative_l2": True}, "relative_l2 must be a number from 0 up, found True"),
+        ({"relative_l2": 1.0, "fraction": None}, "fraction must be a number from 0 up, found None"),
+        ({"relative_l2": 1.0, "levels": "a"}, "levels must be a whole number from 0 up, found 'a'"),
+        ({"relative_l2": 1.0, "levels": 1.5}, "levels must be a whole number from 0 up, found 1.5"),
+        ({"relative_l2": 1.0, "levels": -1}, "levels must be a whole number from 0 up, found -1"),
+    ],
+)
+def test_a_tolerance_of_what_is_no_amount_is_refused(fields, told):
+    with pytest.raises(FeatureMapsError) as caught:
+        Tolerance(**fields)
+
+    assert str(caught.value) == f"Tolerance: {told}"
+
+
+def test_a_tolerance_takes_numbers_of_numpy():
+    assert Tolerance(np.float32(0.5), levels=np.int64(3)) == Tolerance(0.5, levels=3)
 
 
 @pytest.mark.parametrize("asked", [Tolerance(2e-3), "2e-3", "half"])
@@ -498,10 +535,6 @@ def test_exact_allows_no_element_to_cross_zero():
     entry = one(before, with_stats(before, zero_fraction=0.4), "exact")
 
     assert [(v.quantity, v.allowed) for v in entry.violations] == [("zero_fraction", 0.0)]
-
-
-def test_a_tolerance_that_is_no_number_lets_nothing_pass():
-    assert not one(line(), line(), Tolerance(math.nan)).agrees
 
 
 @pytest.mark.parametrize("quantity", ["nan_count", "inf_count"])
@@ -809,6 +842,15 @@ def test_an_update_changes_the_lines_beyond_tolerance_only():
     header, a, _, _, d, _ = stored.split(b"\n")
     _, _, new, b, *_ = dump(here).split(b"\n")
     assert merge(stored, here) == b"\n".join([header, a, new, b, d, b""])
+
+
+def test_what_a_stored_line_lacks_is_written_and_what_this_run_lacks_is_kept():
+    whole = [drifted(key="a"), drifted(key="b"), drifted(key="c")]
+    bare = {"stats": {}, "sketch": None, "digest": None}
+    before = table(replace(whole[0], **bare), replace(whole[1], sketch=None), whole[2])
+    here = table(*whole[:2], replace(whole[2], sketch=None))
+
+    assert merge(dump(before), here) == dump(table(*whole))
 
 
 def test_what_agrees_is_left_alone_to_the_byte():

@@ -276,7 +276,44 @@ def test_a_run_without_numbers_does_not_pass_for_one_that_has_them(write, pytest
     run("", "--snapshot-update")
     result = run(', keep="shapes"')
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["E * assert 0 changed first: numbers none, the baseline has some"])
+    result.stdout.fnmatch_lines(
+        [
+            "E * assert 0 changed first: numbers none, the baseline has some",
+            'E * why: no values of it are kept any more (keep="shapes", or shapes_only)',
+        ]
+    )
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "xdist"])
+def test_what_an_older_baseline_lacks_is_told_once_and_an_update_writes_it(
+    write, pytester, workers
+):
+    def run(keep, *arguments):
+        tests = [SHAPES.format(name=name, keep=keep, shapes="") for name in ("one", "two")]
+        write(MODEL.format(width=4) + "torch.manual_seed(0)\n" + "".join(tests))
+        return pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments)
+
+    run(', keep="shapes"', "--snapshot-update").assert_outcomes(passed=2)
+    assert "compared in part" not in run(', keep="shapes"').stdout.str()
+    result = run("", *workers)
+    result.assert_outcomes(passed=2)
+    lines = [line for line in result.outlines if line.startswith("test_it.py::")]
+    assert sorted(lines) == [
+        f"test_it.py::test_{name}: test_{name}.jsonl, 2 of 2 maps: relative L2 change, mean, std, "
+        "min, max, rms, zero fraction, NaN count, … and 2 more"
+        for name in ("one", "two")
+    ]
+    result.stdout.fnmatch_lines(
+        [
+            "*- feature baselines compared in part -*",
+            "not both sides hold these numbers; what a baseline lacks, pytest --snapshot-update *",
+        ]
+    )
+
+    run("", "--snapshot-update", *workers).assert_outcomes(passed=2)
+    table = pytester.path / "__snapshots__/test_it/test_one.jsonl"
+    assert all("sketch" in json.loads(line) for line in table.read_bytes().splitlines()[1:])
+    assert "compared in part" not in run("", *workers).stdout.str()
 
 
 # --- what went in -------------------------------------------------------------------------------

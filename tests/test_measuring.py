@@ -10,6 +10,7 @@ from torch import nn
 from pytest_featuremaps import capture
 from pytest_featuremaps.baseline import comparing
 from pytest_featuremaps.maps.measuring import environment, line, table
+from pytest_featuremaps.recording.weights import weights_of
 
 
 def digest_after(model, change=lambda model: None):
@@ -37,6 +38,15 @@ def test_the_weights_of_children_count():
     one, other = nn.Sequential(linear()), nn.Sequential(linear())
     other[0].bias.data += 1
     assert digest_after(one) != digest_after(other)
+
+
+def test_how_many_batches_a_norm_has_seen_is_none_of_its_weights():
+    one, other = (nn.Sequential(nn.BatchNorm2d(3)) for _ in range(2))
+    other[0].num_batches_tracked += 5
+    for pair in ((one, other), (one[0], other[0])):
+        assert len({weights_of(module)() for module in pair}) == 1
+    other[0].running_mean += 1
+    assert weights_of(one)() != weights_of(other)()
 
 
 def test_weights_that_changed_since_say_nothing():

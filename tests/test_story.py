@@ -244,6 +244,11 @@ def test_the_opening_names_the_first_divergent_layer(before, after, opening):
             "its weights are not known any more: they, its code or its input changed",
         ),
         (
+            {},
+            {"weights": ""},
+            "its weights are not known, as in training mode: they, its code or its input changed",
+        ),
+        (
             {"inputs": "1", "weights": ""},
             {"inputs": "1", "weights": ""},
             "its weights are not known any more: they or its code changed",
@@ -255,13 +260,47 @@ def test_the_reason_follows_from_the_digests(before, after, reason):
     assert why(replace(A, **before), replace(off(A), **after)) == f"why: {reason}"
 
 
-def test_another_input_of_the_model_is_the_first_suspect():
-    before, after = table(A, **{INPUTS: "01"}), table(replace(off(A), weights="bb"), inputs="02")
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({}, ""),
+        ({"weights": "bb"}, ", and its weights changed"),
+        ({"module_type": "Conv3d"}, ", and it was a Conv2d, now it is a Conv3d"),
+    ],
+)
+def test_another_input_of_the_model_is_the_first_suspect(fields, reason):
+    before, after = table(A, **{INPUTS: "01"}), table(replace(off(A), **fields), inputs="02")
 
-    assert headline(compare(before, after), "t")[1:] == [
-        "why: the model's input is not the baseline's",
-        "t: the whole story is in the report section; accept with: pytest --snapshot-update",
-    ]
+    assert headline(compare(before, after), "t")[1] == (
+        f"why: the model's input is not the baseline's{reason}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"weights": "bb"}, "its weights changed (the model's input is another one as well)"),
+        (
+            {"module_type": "Conv3d"},
+            "it was a Conv2d, now it is a Conv3d (the model's input is another one as well)",
+        ),
+        ({}, "same weights, other input of the model, if only by rounding"),
+    ],
+)
+def test_another_input_is_no_suspect_where_the_model_began_as_it_did(fields, reason):
+    before = table(A, B, **{INPUTS: "01"})
+    after = table(off(A, 1e-6), replace(off(B), **fields), inputs="02")
+
+    assert headline(compare(before, after), "t")[1] == f"why: {reason}"
+
+
+def test_another_dtype_explains_another_input():
+    before, after = table(A, **{INPUTS: "01"}), table(replace(A, dtype="float64"), inputs="02")
+
+    assert headline(compare(before, after), "t")[1] == (
+        "why: it is computed in float64, the baseline's in float32 "
+        "(the model's input is another one as well)"
+    )
 
 
 def test_many_that_follow_are_counted():

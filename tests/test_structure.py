@@ -151,6 +151,33 @@ def test_a_block_that_went_is_one_removal(net, before):
     ]
 
 
+def test_what_went_is_not_told_as_what_has_its_number_now():
+    torch.manual_seed(3)
+    first, second = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1)
+    old = recorded(nn.Sequential(nn.Softplus(), first, nn.GELU(), second))
+    comparison = compare(old, recorded(nn.Sequential(first, nn.GELU(), second)))
+
+    told = tell(comparison, "t")
+    assert told[1] == "0 is gone: the baseline holds it, this run does not"
+    assert told[1] == headline(comparison, "t")[0]
+    start = told.index("then, in order:") + 1
+    assert [line.partition(": ")[0] for line in told[start : start + 3]] == [
+        "  0 (baseline",
+        "  1 (baseline",
+        "  2 (baseline",
+    ]
+
+
+def test_what_only_has_another_number_is_told_beside_what_went():
+    torch.manual_seed(3)
+    layers = [nn.Conv2d(3, 3, 3, padding=1) for _ in range(3)]
+    old = recorded(nn.Sequential(nn.Identity(), *layers))
+    told = tell(compare(old, recorded(nn.Sequential(*layers))), "t")
+
+    assert told[1] == "0 is gone: the baseline holds it, this run does not"
+    assert "  1 … 3 → 0 … 2: renamed, 3 maps" in told
+
+
 def test_blocks_that_changed_places_have_moved(net, before):
     net.layer1[1], net.layer1[3] = net.layer1[3], net.layer1[1]
     comparison = compare(before, recorded(net))
@@ -226,6 +253,8 @@ def test_a_module_that_runs_once_more_has_one_call_more(seeded, before):
         ("conv1#0", "renamed"),
         ("conv1#1", "added"),
     ]
+    assert headline(comparison, "t")[0] == "conv1 runs 2 times, 1 in the baseline"
+    assert headline(compare(twice, once), "t")[0] == "conv1 runs 1 time, 2 in the baseline"
 
 
 def test_an_accepted_insertion_keeps_the_numbers_of_what_was_only_renumbered(net, before):

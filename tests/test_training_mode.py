@@ -9,7 +9,10 @@ import torch
 from torch import nn
 
 from pytest_featuremaps import capture
+from pytest_featuremaps.baseline.comparing import compare
+from pytest_featuremaps.maps.measuring import table
 from pytest_featuremaps.recording.models import training_of
+from pytest_featuremaps.story.story import headline
 
 
 @pytest.mark.parametrize(
@@ -37,6 +40,20 @@ def test_what_computes_something_else_in_training_mode(module, named):
     model = nn.Sequential(nn.Linear(4, 4), module)
     assert training_of(model)() == ([f"1 ({type(module).__name__})"] if named else [])
     assert training_of(module)() == ([f". ({type(module).__name__})"] if named else [])
+
+
+def test_a_cause_names_training_mode_where_the_model_was_not_in_it_before():
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).eval()
+    tables = []
+    for training in (False, True):
+        with capture(model.train(training), "**") as maps, torch.no_grad():
+            model(torch.arange(12.0).reshape(3, 4))
+        tables.append(table(maps))
+    lines = headline(compare(*tables), "t")
+    assert lines[0].startswith("1 changed first: ")
+    assert lines[1] == (
+        "why: its weights are not known, as in training mode: they, its code or its input changed"
+    )
 
 
 def test_the_model_is_not_kept_alive():

@@ -192,6 +192,9 @@ def test_slips_are_told():
         compare(one, one, tolerance="loose")
     with pytest.raises(FeatureMapsError, match="fits no key of the reference"):
         compare(one, one, rename={"nothing": "0"})
+    for other, kind in ((None, "NoneType"), (one["0"], "FeatureMap"), ({}, "dict")):
+        with pytest.raises(TypeError, match=f"the reference must be feature maps, not {kind}"):
+            compare(other, one)
 
 
 def test_a_sparse_map_is_refused_by_name():

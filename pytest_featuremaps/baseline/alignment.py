@@ -42,10 +42,10 @@ def align(expected: Sequence[Line], actual: Sequence[Line]) -> Alignment:
     """Pair the lines of two runs that stand for the same layer.
 
     Those of the same weights are paired first, wherever they stand, and the lines in their
-    blocks with them. Then comes what has the same values, the same key or a name that is alike,
-    each time only between the pairs that were found before; at last what is left and stands in
-    another order. So a block that was put into the middle of a numbered container has no
-    partner, and what follows it keeps its own.
+    blocks with them. Then comes what has the same values, what is as many times on both sides,
+    the same key or a name that is alike, each time only between the pairs that were found
+    before; at last what is left and stands in another order. So a block that was put into the
+    middle of a numbered container has no partner, and what follows it keeps its own.
 
     Source: the anchors are those of patience diff (B. Cohen): what is unique on both sides, and
     of that the longest chain in the same order (M. Fredman, 1975). Time n log n in lines.
@@ -80,9 +80,12 @@ class _Aligning:
         self._settle([*sure, *self._followers()])
         self._refine(likeness.same_values, self._may_be, unique=True)
         self._proved = {step for pair in self._pairs() if (step := self._step(pair))}
+        self._refine(likeness.same_weights, self._has_new_name)
+        # A number alone says little: what a layer came before has its number now.
+        self._refine(likeness.same_skeleton_and_type, self._has_new_name)
+        self._refine(likeness.same_key_and_type, _always)
         self._refine(likeness.same_key, _always)
         for alike in (
-            likeness.same_skeleton_and_type,
             likeness.same_skeleton,
             likeness.same_two_names,
             likeness.same_name,
@@ -153,8 +156,11 @@ class _Aligning:
             if len(places) == len(others) and not (unique and len(places) > 1):
                 yield from zip(places, others, strict=True)
 
+    def _lines(self, pair: Pair) -> tuple[Line, Line]:
+        return self._expected[pair[0]], self._actual[pair[1]]
+
     def _passes(self, pair: Pair, test: Test) -> bool:
-        return test(self._expected[pair[0]], self._actual[pair[1]])
+        return test(*self._lines(pair))
 
     def _may_be(self, expected: Line, actual: Line) -> bool:
         """Whether contents may overrule names: not where both names stand on both sides.
@@ -175,7 +181,8 @@ class _Aligning:
         """Undo pairs of other names for which nothing speaks but their place.
 
         Blocks are renumbered together, so one layer that surely is the same proves the others.
-        A renaming may come with new weights; then several layers must bear the same one.
+        A renaming may come with new weights; then several layers must bear the same one. A member
+        of a container is known by its kind and by what is around it.
         """
         steps = [(pair, self._step(pair)) for pair in self._chain]
         taken = Counter(step for _, step in steps)
@@ -184,8 +191,16 @@ class _Aligning:
             for pair, step in steps
             if step is None
             or step in self._proved
+            or self._is_member(pair)
             or (step[-1] == 0 and (taken[step] > 1 or not self._passes(pair, likeness.contradict)))
         ]
+
+    def _is_member(self, pair: Pair) -> bool:
+        """Whether both are members of one container, with no weights that contradict."""
+        before, after = (split(line.key)[0] for line in self._lines(pair))
+        numbers = [path[-1].isdecimal() for path in (before, after) if path]
+        siblings = numbers == [True, True] and before[:-1] == after[:-1]
+        return siblings and not self._passes(pair, likeness.contradict)
 
     def _step(self, pair: Pair) -> tuple[str, str, int] | None:
         names = self._names(pair)
@@ -195,7 +210,10 @@ class _Aligning:
         return difference(self._expected[pair[0]].key, self._actual[pair[1]].key)
 
     def _pair_in_any_order(self) -> None:
-        """Pair what is left and stands in another order: as its block does, by key, by values."""
+        """Pair what is left and stands in another order.
+
+        As its block does, by key, by its kind among the members of a container, or by values.
+        """
         self._loose += self._followers()
         rows, columns = self._left()
         free = set(columns)
@@ -204,8 +222,14 @@ class _Aligning:
             # In a container, what has the number of a block that went may well be another one.
             if skeleton(key) == key and self._after.get(key, -1) in free:
                 self._loose.append((row, self._after[key]))
+        self._pair_members(likeness.same_key_and_type)
+        self._pair_members(likeness.same_container_and_type)
         alike = list(self._matches(*self._left(), likeness.same_form, unique=False))
         self._loose += [pair for pair in alike if self._passes(pair, self._is_renamed)]
+
+    def _pair_members(self, token: Token) -> None:
+        alike = list(self._matches(*self._left(), token, unique=False))
+        self._loose += [pair for pair in alike if self._is_member(pair)]
 
     def _followers(self) -> list[Pair]:
         """What is left in blocks of which other lines are paired, paired as those are."""

@@ -138,10 +138,10 @@ def merge(
 ) -> bytes:
     """Return what an update writes over `stored`: only what is beyond tolerance changes.
 
-    A stored line that is still within tolerance is kept byte for byte, unless this run measured
-    another noise for it; under another key it keeps its numbers. The header stands for the kept
-    lines, and is kept as long as there are some and they belong to the same input. Bytes that
-    cannot be read are replaced.
+    A stored line that is still within tolerance is kept byte for byte, unless it lacks numbers
+    that this run has, or this run measured another noise for it; under another key it keeps its
+    numbers. The header stands for the kept lines, and is kept as long as there are some and they
+    belong to the same input. Bytes that cannot be read are replaced.
 
     Raises:
         FeatureMapsError: no tolerance has this name.
@@ -174,7 +174,7 @@ def _stands(entry: Entry) -> bool:
     """Whether an update leaves the stored numbers of this map as they are."""
     if entry.expected is None or entry.actual is None:
         return False
-    if not (entry.agrees or entry.kind == "renamed"):
+    if not (entry.agrees or entry.kind == "renamed") or entry.outgrows_baseline:
         return False
     noise = entry.actual.noise
     return noise is None or same_noise(entry.expected.noise, noise)

@@ -37,6 +37,12 @@ def first_call(key: str) -> str:
     return re.sub(r"#0(?=\[|$)", "", key)
 
 
+def any_call(key: str) -> str:
+    """Return a key without the number of the call."""
+    path, suffix = split(key)
+    return join(path, re.sub(r"^#\d+", "", suffix))
+
+
 def difference(old: str, new: str) -> Names | None:
     """Return the names that tell two keys apart, without what they end in; None if they are one.
 

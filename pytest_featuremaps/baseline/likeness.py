@@ -18,8 +18,9 @@ def same_weights(line: Line) -> Hashable:
 
 
 def same_values(line: Line) -> Hashable:
-    """Return its values; None where they are not known."""
-    return (line.digest, *same_form(line)) if line.digest else None
+    """Return its values; None where they are not known, or all zero, as those of many may be."""
+    known = line.digest and line.stats.get("rms") != 0
+    return (line.digest, *same_form(line)) if known else None
 
 
 def same_key(line: Line) -> Hashable:
@@ -27,9 +28,20 @@ def same_key(line: Line) -> Hashable:
     return first_call(line.key)
 
 
+def same_key_and_type(line: Line) -> Hashable:
+    """Return its key, whether or not further calls follow, and the kind of its module."""
+    return first_call(line.key), line.module_type
+
+
 def same_skeleton_and_type(line: Line) -> Hashable:
     """Return its key without the numbers of containers, and the kind of its module."""
     return skeleton(line.key), line.module_type
+
+
+def same_container_and_type(line: Line) -> Hashable:
+    """Return the path around it, and the kind of its module."""
+    path, suffix = split(line.key)
+    return tuple(path[:-1]), suffix, line.module_type
 
 
 def same_skeleton(line: Line) -> Hashable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import re
@@ -14,6 +15,7 @@ from pytest_featuremaps.errors import FeatureMapsError
 T = TypeVar("T")
 
 _FORMAT: Final = 1
+_SHOWN: Final = 24  # digits of a number in a message
 _LARGEST: Final = 2**63 - 1
 _LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/"
 _CONFLICT: Final = re.compile(rb"^(?:<{7}|\|{7}|={7}|>{7})", re.MULTILINE)
@@ -117,10 +119,18 @@ def _check_text(data: bytes) -> None:
             f"the baseline has merge-conflict markers, the first in line {number}: "
             "resolve the merge, or take one side and update"
         )
+    if data.startswith(codecs.BOM_UTF8):
+        raise BadBaseline("the baseline begins with a byte order mark: save it without one")
+    if b"\r" in data and b"\n" not in data:
+        raise BadBaseline("the lines of the baseline end in CR alone: save it with LF line ends")
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise BadBaseline(f"the baseline is not UTF-8 text, at byte {error.start}") from None
+
+
+class _NoNumber(ValueError):
+    """NaN or Infinity, which Python's decoder takes for JSON."""
 
 
 class _Record:
@@ -130,6 +140,10 @@ class _Record:
         self.number = number
         try:
             fields = _DECODER.decode(piece.decode("utf-8"))
+        except _NoNumber as error:
+            raise BadBaseline(
+                f"line {number} of the baseline holds {error}, which JSON does not know"
+            ) from None
         except (ValueError, RecursionError):
             raise BadBaseline(
                 f"line {number} of the baseline is not JSON; the file may have been cut off"
@@ -159,10 +173,9 @@ class _Record:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(constant)
+    raise _NoNumber(constant)
 
 
-# NaN and Infinity are no JSON.
 _DECODER = json.JSONDecoder(parse_constant=_refuse)
 
 
@@ -263,4 +276,6 @@ def _is_number(value: object) -> TypeGuard[float]:
 
 
 def _type_name(value: object) -> str:
-    return _JSON_TYPES.get(type(value), "null")
+    name = _JSON_TYPES.get(type(value), "null")
+    digits = str(value) if name == "a number" else ""
+    return f"the number {digits}" if 0 < len(digits) <= _SHOWN else name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from types import MappingProxyType
 from typing import Final
 
@@ -24,11 +25,31 @@ class Tolerance:
             for the same bytes.
         fraction: what a fraction, such as the share of zeros, may move.
         levels: what a pixel of a picture may move, in grey levels.
+
+    Raises:
+        FeatureMapsError: one of them is no number from 0 up, or `levels` no whole one.
     """
 
     relative_l2: float
     fraction: float = 1e-3
     levels: int = 1
+
+    def __post_init__(self) -> None:
+        amounts = {"relative_l2": Real, "fraction": Real, "levels": Integral}
+        for name, kind in amounts.items():
+            found = getattr(self, name)
+            if not (isinstance(found, kind) and _is_amount(found)):
+                number = "a number" if kind is Real else "a whole number"
+                raise FeatureMapsError(
+                    f"Tolerance: {name} must be {number} from 0 up, found {found!r}"
+                )
+
+
+def _is_amount(value: object) -> bool:
+    """Tell whether this is a number that something may move by; a truth value is none."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    return 0 <= float(value) < math.inf
 
 
 def _crossing(relative_l2: float) -> float:
@@ -83,10 +104,10 @@ def asked_for(tolerance: Tolerance | str | float | None) -> Tolerance | str | No
     if isinstance(tolerance, str) and tolerance in PROFILES:
         return tolerance
     try:
-        relative_l2 = float(tolerance)
+        relative_l2 = math.nan if isinstance(tolerance, bool) else float(tolerance)
     except (TypeError, ValueError):
         relative_l2 = math.nan
-    if 0 <= relative_l2 < math.inf:
+    if _is_amount(relative_l2):
         return Tolerance(relative_l2, _crossing(relative_l2))
     raise FeatureMapsError(
         f"no tolerance is called {tolerance!r}\n"

@@ -81,6 +81,7 @@ def compare(
         BaselineError: `rename` does not fit.
         UnsupportedTensor: a map has no readable values.
         FeatureMapsError: no tolerance has this name.
+        TypeError: one of them is no `FeatureMaps`.
     """
     before, after = _measured(reference, "reference"), _measured(candidate, "candidate")
     if {line.dtype for line in before.lines} != {line.dtype for line in after.lines}:
@@ -96,6 +97,12 @@ def compare(
 
 
 def _measured(maps: FeatureMaps, side: str) -> Table:
+    if not isinstance(maps, FeatureMaps):
+        raise TypeError(
+            f"compare(): the {side} must be feature maps, not {type(maps).__name__}.\n"
+            "Record them with `with pytest_featuremaps.capture(model, ...) as maps`; "
+            '`maps.only("conv1")` are those of one layer.'
+        )
     if not maps:
         raise CaptureError(f"compare(): the {side} holds no feature map.\n{maps.summary()}")
     table = measuring.table(maps)

@@ -40,6 +40,9 @@ def _versions(module: nn.Module) -> int:
 def _weights(module: weakref.ref[nn.Module], versions: int) -> str | None:
     """Return a digest of a module's parameters and buffers, those of its children included.
 
+    The counter of a BatchNorm is left out: it grows in every step, and no output follows from it
+    outside of training.
+
     None where there are none; empty where they are not known: where they cannot be read, the
     module is gone, or they have changed since it was captured, and are not what its feature
     maps were made with.
@@ -49,7 +52,11 @@ def _weights(module: weakref.ref[nn.Module], versions: int) -> str | None:
         return "" if versions else None
     if _versions(alive) != versions:
         return ""
-    state = [*alive.named_parameters(), *alive.named_buffers()]
+    state = [
+        (name, one)
+        for name, one in (*alive.named_parameters(), *alive.named_buffers())
+        if name.rpartition(".")[2] != "num_batches_tracked"
+    ]
     try:
         text = " ".join(f"{name} {tuple(one.shape)} {digest(one)}" for name, one in state)
     except UnsupportedTensor:

@@ -163,6 +163,8 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             raise BadPicture(f"the picture is damaged at byte {place:,}: a checksum is wrong")
         yield kind, body
         place += 12 + length
+    if place < len(data):
+        raise BadPicture(f"the picture ends at byte {place:,}, and something follows it")
 
 
 def _check_signature(data: bytes) -> None:

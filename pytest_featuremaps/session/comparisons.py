@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -28,6 +28,9 @@ _FILES: pytest.StashKey[dict[str, tuple[str, str]]] = pytest.StashKey()
 _ALIKE: pytest.StashKey[dict[str, set[str]]] = pytest.StashKey()
 _BASELINE: pytest.StashKey[FeatureSnapshot] = pytest.StashKey()
 _PASSED: pytest.StashKey[list[bool]] = pytest.StashKey()
+# A property of a test, for those cross from a worker of xdist.
+_GAPS: Final = "featuremaps_not_compared"
+_MOST_GAPS: Final = 10  # told one by one
 _STORE: pytest.StashKey[Callable[[pytest.Item], Store]] = pytest.StashKey()
 
 
@@ -105,6 +108,27 @@ def snapshot_of(request: pytest.FixtureRequest) -> FeatureSnapshot:
     request.node.stash[_BASELINE] = baseline
     request.node.stash[_PASSED] = []
     return baseline
+
+
+def tell_gaps(reporter: pytest.TerminalReporter) -> None:
+    """Say which comparisons passed although there was less to compare than one side holds."""
+    told = {
+        text: None
+        for reports in reporter.stats.values()
+        for report in reports
+        for name, text in getattr(report, "user_properties", ())
+        if name == _GAPS
+    }
+    if not told:
+        return
+    reporter.section("feature baselines compared in part", sep="-")
+    for line in list(told)[:_MOST_GAPS]:
+        reporter.write_line(line)
+    if len(told) > _MOST_GAPS:
+        reporter.write_line(f"... and {len(told) - _MOST_GAPS} more")
+    reporter.write_line(
+        "not both sides hold these numbers; what a baseline lacks, pytest --snapshot-update writes"
+    )
 
 
 def begin_body(item: pytest.Item) -> None:
@@ -192,7 +216,12 @@ def _store(request: pytest.FixtureRequest, run: RunOptions) -> Store:
         return make(request.node)
     from pytest_featuremaps.snapshots.stores import BaselineStore
 
-    return BaselineStore(_syrupy_snapshot(request), run)
+    item = request.node
+
+    def note_gaps(what: str) -> None:
+        item.user_properties.append((_GAPS, f"{item.nodeid}: {what}"))
+
+    return BaselineStore(_syrupy_snapshot(request), run, note_gaps)
 
 
 def _syrupy_snapshot(request: pytest.FixtureRequest) -> Any:  # noqa: ANN401 - syrupy may be absent

@@ -19,7 +19,7 @@ from pytest_featuremaps.maps.feature_map import FeatureMap
 from pytest_featuremaps.rendering import differences
 from pytest_featuremaps.snapshots.failures import Failure
 from pytest_featuremaps.snapshots.options import ComparisonOptions
-from pytest_featuremaps.story import story
+from pytest_featuremaps.story import phrases, story
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class Extension(SingleFileSnapshotExtension):
     title = ""
     stored: bytes | None = None
     failure: Failure | None = None
+    gaps = ""
 
     @classmethod
     def get_snapshot_name(cls, *, test_location: PyTestLocation, index: int | str = 0) -> str:
@@ -176,7 +177,10 @@ class TableExtension(Extension):
         elif self.updates and comparison.declared:
             # Nothing failed, but syrupy writes only what does not match.
             self._fail([f"{self.title}: its maps have new names"])
+        elif self.updates and any(entry.outgrows_baseline for entry in comparison.entries):
+            self._fail([f"{self.title}: it lacks numbers that this run has"])
         else:
+            self.gaps = phrases.gaps(comparison)
             return self._with_noise(self.stored, table)
         return comparing.merge(self.stored, table, options.tolerance, options.rename)
 

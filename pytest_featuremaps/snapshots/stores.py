@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -41,9 +42,19 @@ class Store(Protocol):
 class BaselineStore:
     """The baselines that syrupy keeps in `__snapshots__`."""
 
-    def __init__(self, snapshot: SnapshotAssertion, run: RunOptions) -> None:
+    def __init__(
+        self, snapshot: SnapshotAssertion, run: RunOptions, note_gaps: Callable[[str], None]
+    ) -> None:
+        """Keep what comparisons are made with.
+
+        Args:
+            snapshot: syrupy's fixture.
+            run: what all comparisons of the test are made with.
+            note_gaps: is told what a comparison that passes did not compare.
+        """
         self._snapshot = snapshot
         self._run = run
+        self._note_gaps = note_gaps
 
     @property
     def location(self) -> PyTestLocation:
@@ -78,6 +89,8 @@ class BaselineStore:
         if result.exception is not None:
             raise result.exception
         if equal:
+            if extension.gaps:
+                self._note_gaps(f"{extension.title}, {extension.gaps}")
             return None
         failure: Failure = extension.failure
         return replace(failure, expected=extension.stored, actual=as_bytes(result.asserted_data))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import takewhile
 
 from pytest_featuremaps.baseline.comparing import Comparison
 from pytest_featuremaps.baseline.judging import Entry
@@ -34,14 +35,36 @@ def environments(comparison: Comparison) -> Iterator[str]:
 
 def _causes(comparison: Comparison, first: Entry, before: Line, after: Line) -> Iterator[str]:
     """What may be the cause, from the surest."""
-    against = comparison.against
+    if first.violations and first.violations[0].quantity == "numbers":
+        yield 'no values of it are kept any more (keep="shapes", or shapes_only)'
+    own = next(_own(comparison, first, before, after), "")
     other_input = any(change[0] == INPUTS for change in comparison.environment_changes)
     if other_input and not any(environments(comparison)):
-        yield f"the model's input is not the {against}'s"
+        if before.dtype == after.dtype and not _agrees_before(comparison, first):
+            yield f"the model's input is not the {comparison.against}'s{own and f', and {own}'}"
+        elif own:
+            yield f"{own} (the model's input is another one as well)"
+    if own:
+        yield own
+    weights = "same weights" if before.weights and after.weights else "no weights to compare"
+    if other_input and before.inputs is None:
+        yield f"{weights}, other input of the model, if only by rounding"
+    yield weights + _from_input(comparison, before, after)
+
+
+def _agrees_before(comparison: Comparison, first: Entry) -> bool:
+    """Whether the model began as it did, so that its input differs by rounding at most."""
+    earlier = takewhile(lambda entry: entry is not first, comparison.entries)
+    return any(entry.agrees or entry.kind == "renamed" for entry in earlier)
+
+
+def _own(comparison: Comparison, first: Entry, before: Line, after: Line) -> Iterator[str]:
+    """What changed of the layer itself, from the surest."""
     if first.partner and comparison.moved:
         yield "layers changed places"
     if before.dtype != after.dtype:
-        yield f"it is computed in {plain(after.dtype)}, the {against}'s in {plain(before.dtype)}"
+        there = f"the {comparison.against}'s in {plain(before.dtype)}"
+        yield f"it is computed in {plain(after.dtype)}, {there}"
     if first.has_other_type:
         yield f"it was a {plain(before.module_type)}, now it is a {plain(after.module_type)}"
     if first.has_other_weights:
@@ -49,11 +72,9 @@ def _causes(comparison: Comparison, first: Entry, before: Line, after: Line) -> 
     if "" in (before.weights, after.weights):
         same_input = before.inputs is not None and before.inputs == after.inputs
         suspects = "they or its code" if same_input else "they, its code or its input"
-        yield f"its weights are not known any more: {suspects} changed"
-    weights = "same weights" if before.weights and after.weights else "no weights to compare"
-    if other_input and before.inputs is None:
-        yield f"{weights}, other input of the model, if only by rounding"
-    yield weights + _from_input(comparison, before, after)
+        # Of a layer in training mode they change while it runs.
+        known = " any more" if before.weights == "" else ", as in training mode"
+        yield f"its weights are not known{known}: {suspects} changed"
 
 
 def _from_input(comparison: Comparison, before: Line, after: Line) -> str:

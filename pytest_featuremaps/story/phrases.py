@@ -106,6 +106,16 @@ def say_fully(comparison: Comparison, entry: Entry, violation: Violation) -> str
     return f"{said} ({entry.expected.stats[name]:.6g} → {entry.actual.stats[name]:.6g})"
 
 
+def gaps(comparison: Comparison) -> str:
+    """Return what was not compared, for not both sides hold it; empty where that is nothing."""
+    skipped = {name: None for entry in comparison.entries for name in entry.skipped}
+    if not skipped:
+        return ""
+    maps = sum(bool(entry.skipped) for entry in comparison.entries)
+    names = listing([quantity(one) for one in skipped])
+    return f"{maps} of {counted(len(comparison.entries), 'map')}: {names}"
+
+
 def quantity(name: str) -> str:
     """Return what a quantity is called."""
     return _QUANTITIES.get(name, name)

@@ -8,6 +8,7 @@ from typing import Final
 
 from pytest_featuremaps.baseline.comparing import Comparison
 from pytest_featuremaps.baseline.judging import Entry, narrowest
+from pytest_featuremaps.baseline.key_parts import any_call
 from pytest_featuremaps.baseline.tolerances import PROFILES
 from pytest_featuremaps.story import causes, structure
 from pytest_featuremaps.story.phrases import (
@@ -116,6 +117,9 @@ def _opening(comparison: Comparison, first: Entry, width: int | None = None) -> 
         return f"{name(comparison, first, width)} {_changed(comparison)}: {told}"
     key, block = as_layer(first.key, width), structure.block_of(comparison, first)
     if first.partner:
+        calls = _calls(comparison, first, width)
+        if calls:
+            return calls
         same = "the same map" if first.actual and first.actual.stats else "of the same shape"
         others = f"{plain(block.name, width)}, {len(block.keys)} maps" if block else same
         return f"{key} {called(first, width)}: {others}"
@@ -127,6 +131,19 @@ def _opening(comparison: Comparison, first: Entry, width: int | None = None) -> 
     if block is None:
         return f"{key} is {state}: {rest}{' it' if state == 'new' else ''}"
     return f"{key} is {state}, as is all of {plain(block.name, width)}: {len(block.keys)} maps"
+
+
+def _calls(comparison: Comparison, entry: Entry, width: int | None) -> str:
+    """How often its layer runs on each side, where its number of calls is all that changed."""
+    one = any_call(entry.key)
+    if entry.partner is None or any_call(entry.partner) != one:
+        return ""
+    here = [other.actual for other in comparison.entries]
+    there = [other.expected for other in comparison.entries]
+    now, before = (
+        sum(bool(line and any_call(line.key) == one) for line in side) for side in (here, there)
+    )
+    return f"{plain(one, width)} runs {counted(now, 'time')}, {before} in the {comparison.against}"
 
 
 def _changed(comparison: Comparison) -> str:
@@ -180,13 +197,12 @@ def _following_in_short(comparison: Comparison) -> Iterator[str]:
 
 def _following(comparison: Comparison, first: Entry) -> Iterator[str]:
     """What comes after the first; a block that came, went or was renamed takes one line."""
-    blocks = [block for _, blocks in structure.changes(comparison) for block in blocks]
-    names = {key: block for block in blocks for key in block.keys}
-    told = {id(names.get(first.key))} if not first.violations else set()
+    names = structure.by_place(comparison)
+    told = {id(names.get(structure.place(first)))} if not first.violations else set()
     others = set(structure.changed_weights(comparison))
     lines = []
     for entry in comparison.entries:
-        block = None if entry.violations else names.get(entry.key)
+        block = None if entry.violations else names.get(structure.place(entry))
         if entry.agrees or entry is first or (block and id(block) in told):
             continue
         if block and len(block.keys) > 1:

@@ -84,11 +84,23 @@ def _undeclared(comparison: Comparison) -> Iterator[tuple[str, str]]:
 
 def block_of(comparison: Comparison, entry: Entry) -> Block | None:
     """Return the maps that were added, removed or renamed with this one; None if none were."""
-    for _, blocks in changes(comparison):
-        for block in blocks:
-            if entry.key in block.keys and len(block.keys) > 1:
-                return block
-    return None
+    block = by_place(comparison).get(place(entry))
+    return block if block and len(block.keys) > 1 else None
+
+
+def by_place(comparison: Comparison) -> dict[tuple[bool, str], Block]:
+    """Return the block of each map in one, by its `place`."""
+    return {
+        (word == "removed", key): block
+        for word, blocks in changes(comparison)
+        for block in blocks
+        for key in block.keys
+    }
+
+
+def place(entry: Entry) -> tuple[bool, str]:
+    """Return whether a map was removed, and its key, which another one may have now."""
+    return entry.kind == "removed", entry.key
 
 
 def changed_weights(comparison: Comparison) -> list[str]:
