@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 
@@ -54,6 +54,11 @@ class View:
 
     It holds the memory of the view until it is settled, and no gradient history.
     """
+
+    @classmethod
+    def of(cls, tensor: torch.Tensor) -> Self | None:
+        """Watch a tensor from now on; None where it is no view."""
+        return cls(tensor) if tensor._is_view() else None
 
     def __init__(self, tensor: torch.Tensor) -> None:
         self._alias: torch.Tensor | None = tensor.detach()

@@ -21,11 +21,12 @@ from pytest_featuremaps.names.keys import Layer, Place, Where
 from pytest_featuremaps.names.leaves import Leaf, arguments, tensors
 from pytest_featuremaps.names.paths import ROOT, Survey
 from pytest_featuremaps.names.targets import Resolved
-from pytest_featuremaps.recording.hooks import Hook, describe, in_backward, is_traced
+from pytest_featuremaps.recording.inert import Hook
 from pytest_featuremaps.recording.interception import FunctionalCalls
 from pytest_featuremaps.recording.models import training_of
 from pytest_featuremaps.recording.modes import unseen
 from pytest_featuremaps.recording.options import CaptureOptions
+from pytest_featuremaps.recording.situation import describe, in_backward, is_traced
 
 # Functions of torch without a signature, and the names of what they take by position.
 _PARAMETERS = {

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Protocol, Self, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
-from torch.fx._symbolic_trace import is_fx_symbolic_tracing
 from torch.utils.hooks import RemovableHandle
 
 from pytest_featuremaps.layouts.layouts import channel_axis
@@ -22,33 +19,11 @@ from pytest_featuremaps.maps.log import Log
 from pytest_featuremaps.maps.model_inputs import ModelInputs
 from pytest_featuremaps.names.keys import Layer, Place
 from pytest_featuremaps.names.leaves import Leaf, arguments, tensors
-from pytest_featuremaps.names.paths import every_module
+from pytest_featuremaps.recording.inert import Hook, remove_all
 from pytest_featuremaps.recording.modes import unseen
+from pytest_featuremaps.recording.situation import describe, in_backward, is_traced, this_call
 
 Taken: TypeAlias = Mapping[str, Mapping[Leaf, Kept]]
-
-
-class Hook:
-    """A hook as torch holds it, whose copies and pickles do nothing."""
-
-    __slots__ = ("released",)
-
-    def __init__(self) -> None:
-        self.released = False
-
-    @property
-    def __name__(self) -> str:
-        # The first thing that torch.jit.script asks of a hook, which it would compile.
-        raise AttributeError(
-            "a module cannot be scripted while it is captured: script it before, or after the "
-            "recording has ended"
-        )
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Inert:
-        return Inert()
-
-    def __reduce__(self) -> str | tuple[Any, ...]:
-        return _nothing_of_python()
 
 
 class Hooks(Hook):
@@ -123,7 +98,7 @@ class Hooks(Hook):
             # Checkpointing runs a forward again to save memory; it was recorded before.
             layer.recomputed += 1
             return
-        taken = self._before.taken(_this_call()) if self._before else None
+        taken = self._before.taken(this_call()) if self._before else None
         with _COUNTING:
             call = layer.calls
             layer.calls += 1
@@ -188,7 +163,7 @@ class Gradient:
         self._map = one
         # torch takes a view that is changed in place for another value from then on, and a hook
         # on the first sees a part of its gradient, or none.
-        one.view = View(tensor) if tensor._is_view() else None
+        one.view = View.of(tensor)
         register: Callable[..., RemovableHandle] = tensor.register_hook
         self._handle = register(self._arrive)
 
@@ -231,7 +206,7 @@ class _Before(Hook):
         hooks = self._hooks()
         if hooks is None or not hooks.watches(module):
             return
-        self._entered[_this_call()] = unseen(hooks.kept_arguments, module, args, kwargs)
+        self._entered[this_call()] = unseen(hooks.kept_arguments, module, args, kwargs)
 
     def taken(self, call: int) -> Taken | Unkept:
         """Give what went into a call that has just returned, once."""
@@ -278,98 +253,3 @@ class Probe(Hook):
         self.ran = True
         if self._entered is not None and not in_backward():
             unseen(self._entered.note, args, kwargs)
-
-
-class _Removable(Protocol):
-    def remove(self) -> None: ...
-
-
-def remove_all(hooks: Iterable[_Removable]) -> None:
-    """Take hooks off, going on past an error, the first of which is raised at the end."""
-    errors = []
-    for one in hooks:
-        try:
-            one.remove()
-        except Exception as error:  # noqa: BLE001 - raised once every hook was tried
-            errors.append(error)
-    if errors:
-        raise errors[0]
-
-
-class Inert:
-    """What a copy of a hook is: it does nothing, in any way of calling a hook."""
-
-    __slots__ = ()
-
-    @property
-    def __name__(self) -> str:
-        raise AttributeError(
-            "this is a copy of a module that was captured when it was copied, and cannot be "
-            "scripted: copy it before the recording, or after"
-        )
-
-    def __call__(self, *args: object) -> None:
-        """Do nothing."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _nothing_of_python()
-
-
-def _nothing_of_python() -> tuple[Any, ...]:
-    """Return the recipe of a function that takes anything and does nothing.
-
-    It is none of ours: what is pickled while it is captured loads where this package is not.
-    """
-    return getattr, (nullcontext(), "__exit__")
-
-
-def sweep(model: nn.Module) -> None:
-    """Take off what is left of our hooks where they were moved or copied to."""
-    for module in every_module(model):
-        if module._forward_hooks or module._forward_pre_hooks:
-            for hooks in (module._forward_hooks, module._forward_pre_hooks):
-                for key in [key for key, hook in hooks.items() if _is_left_over(hook)]:
-                    del hooks[key]
-
-
-def _is_left_over(hook: object) -> bool:
-    return isinstance(hook, Inert) or (isinstance(hook, Hook) and hook.released)
-
-
-def in_backward() -> bool:
-    """Tell whether this thread is inside a backward pass."""
-    return _graph_task() != -1
-
-
-def is_traced() -> bool:
-    """Tell whether the forward is being traced or exported, where a copy would be recorded too."""
-    return _is_exporting() or _tracing_state() is not None or is_fx_symbolic_tracing()
-
-
-def _this_call() -> int:
-    """Return a number that the hooks before and after one call share, and no other running call.
-
-    It is the identity of the frame that runs both, the caller's caller. So calls that raised, or
-    whose arguments another hook replaced, are told from one another. What a call that raised
-    leaves behind is overwritten by the next one that has its number. Code that is compiled with
-    the hooks in it knows no frames.
-    """
-    return 0 if torch.compiler.is_compiling() else id(sys._getframe(2))
-
-
-_graph_task: Callable[[], int] = torch._C._current_graph_task_id
-_tracing_state: Callable[[], object] = torch._C._get_tracing_state
-
-# `is_exporting` is new in torch 2.7.
-_is_exporting: Callable[[], bool] = getattr(
-    torch.compiler, "is_exporting", torch.compiler.is_compiling
-)
-
-
-def describe(error: Exception) -> str:
-    """Write an error in one line, with its type."""
-    lines = str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__

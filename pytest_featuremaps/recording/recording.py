@@ -256,20 +256,8 @@ class Recording(FeatureMaps):
         layers = [self._log.layers[label, path] for path in target.paths]
         if any(layer.recorded and not layer.problem for layer in layers):
             return ""
-        asked = f"capture({target.text})"
-        if len(layers) == 1:
-            layer = layers[0]
-            title = f"{layer.name!r} ({layer.module_type})"
-            which = title if target.exact else f"the one module it matches, {title},"
-            return f"{asked}: {which} {_outcome(layer)}: {self.explain(layer)}."
-        names = listed([layer.name for layer in layers], most=6)
-        outcome = "has a feature map" if any(map(_left_no_map, layers)) else "ran"
-        reasons = {self.explain(layer) for layer in layers}
-        reason = (
-            reasons.pop() if len(reasons) == 1 else silence.why_no_match(self._watch.ran(label))
-        )
-        why = f": {reason}" if reason else ""
-        return f"{asked}: none of the {len(layers)} modules it matches {outcome}: {names}{why}."
+        reasons = [self.explain(layer) for layer in layers]
+        return silence.sentence(target, layers, reasons, self._watch.ran(label))
 
     def explain(self, layer: Layer) -> str:
         """Say why a layer has no feature map, as far as that can be known."""
@@ -333,16 +321,6 @@ def capture(
         )
         undo.pop_all()
     return recording
-
-
-def _outcome(layer: Layer) -> str:
-    if layer.recorded:
-        return f"has no feature map of one of its {layer.calls} calls"
-    return "has no feature map" if _left_no_map(layer) else "did not run"
-
-
-def _left_no_map(layer: Layer) -> bool:
-    return bool(layer.calls or layer.problem)
 
 
 def _explain(recording: weakref.ref[Recording], layer: Layer) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from torch import nn
 from torch.fx import GraphModule
 
 from pytest_featuremaps.names.keys import Layer
 from pytest_featuremaps.names.paths import ROOT, Survey
-from pytest_featuremaps.names.targets import is_called
+from pytest_featuremaps.names.targets import Resolved, is_called
+from pytest_featuremaps.wording import listed
 
 _NOT_CALLED = (
     "the model was not called while it was captured; its forward ran before the hooks went on, in "
@@ -26,6 +27,40 @@ def owner(known: Survey, path: str) -> str:
         if is_called(known.modules[path]):
             return path
     return ROOT
+
+
+def sentence(
+    target: Resolved, layers: Sequence[Layer], reasons: Sequence[str], ran: Collection[str]
+) -> str:
+    """Say that a target gave no feature map, and why.
+
+    Args:
+        target: what was asked for.
+        layers: the modules that it means.
+        reasons: why each of them gave none.
+        ran: the paths of the modules that are known to have run.
+    """
+    asked = f"capture({target.text})"
+    if len(layers) == 1:
+        layer = layers[0]
+        title = f"{layer.name!r} ({layer.module_type})"
+        which = title if target.exact else f"the one module it matches, {title},"
+        return f"{asked}: {which} {_outcome(layer)}: {reasons[0]}."
+    names = listed([layer.name for layer in layers], most=6)
+    outcome = "has a feature map" if any(map(_left_no_map, layers)) else "ran"
+    reason = reasons[0] if len(set(reasons)) == 1 else why_no_match(ran)
+    because = f": {reason}" if reason else ""
+    return f"{asked}: none of the {len(layers)} modules it matches {outcome}: {names}{because}."
+
+
+def _outcome(layer: Layer) -> str:
+    if layer.recorded:
+        return f"has no feature map of one of its {layer.calls} calls"
+    return "has no feature map" if _left_no_map(layer) else "did not run"
+
+
+def _left_no_map(layer: Layer) -> bool:
+    return bool(layer.calls or layer.problem)
 
 
 def why(layer: Layer, known: Survey | None, ran: Collection[str], *, replaced: bool = False) -> str:

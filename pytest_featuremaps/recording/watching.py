@@ -14,7 +14,8 @@ from pytest_featuremaps.maps.model_inputs import ModelInputs
 from pytest_featuremaps.names.keys import Layer, Where
 from pytest_featuremaps.names.paths import ROOT, Survey
 from pytest_featuremaps.names.targets import Resolved
-from pytest_featuremaps.recording.hooks import Hooks, Probe, remove_all, sweep
+from pytest_featuremaps.recording.hooks import Hooks, Probe
+from pytest_featuremaps.recording.inert import remove_all, sweep
 from pytest_featuremaps.recording.models import training_of
 from pytest_featuremaps.recording.modes import unseen
 from pytest_featuremaps.recording.options import CaptureOptions
