@@ -108,6 +108,12 @@ class _Compiler:
         """Tell whether the compiler is loaded; torch loads it when something is compiled first."""
         return "torch._dynamo" in sys.modules
 
+    @staticmethod
+    def has_compiled() -> bool:
+        """Tell whether anything was compiled; torch loads the compiler for other things as well."""
+        utils = sys.modules.get("torch._dynamo.utils")
+        return utils is not None and bool(utils.counters["frames"]["total"])
+
     @contextmanager
     def off(self) -> Iterator[None]:
         """Run eager code until the block ends; nothing where no compiler is loaded."""

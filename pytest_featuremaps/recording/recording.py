@@ -228,7 +228,7 @@ class Recording(FeatureMaps):
 
     def _late(self) -> list[str]:
         """Say that code may have been compiled that this recording could not switch off."""
-        if self._compiler_known or not COMPILER.is_loaded():
+        if self._compiler_known or not COMPILER.has_compiled():
             return []
         return [_LATE]
 
