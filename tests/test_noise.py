@@ -357,7 +357,7 @@ def test_late(model, photo, feature_maps, request):
     assert result.parseoutcomes()["failed"] == 2
     result.stdout.fnmatch_lines(
         [
-            "test_it.py::test_late asks for feature_snapshot only while it runs, and "
+            "test_it.py::test_late[[]plain] asks for feature_snapshot only while it runs, and "
             "--featuremaps-noise has to know before which tests compare.",
             "Make feature_snapshot an argument of the test, or of a fixture that it uses.",
         ],
