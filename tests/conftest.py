@@ -16,6 +16,7 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
+import torch._dynamo  # fake tensors load it, and it cannot be loaded twice
 from nets import Net
 from syrupy.extensions.base import SnapshotCollectionStorage
 
