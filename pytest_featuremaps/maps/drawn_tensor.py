@@ -16,14 +16,14 @@ from pytest_featuremaps.errors import CaptureError, FeatureMapsError, Unsupporte
 from pytest_featuremaps.layouts import layouts
 from pytest_featuremaps.layouts.grids import Grid
 from pytest_featuremaps.layouts.planes import Planes, lay_out
-from pytest_featuremaps.maps.asked import (
+from pytest_featuremaps.maps.keeping import keep
+from pytest_featuremaps.maps.picture_options import (
     DrawingOptions,
     Options,
     backdrop,
     require_channels,
     require_layout,
 )
-from pytest_featuremaps.maps.keeping import keep
 from pytest_featuremaps.maps.recorded_tensor import NUMPY_FLOATS, RecordedTensor
 from pytest_featuremaps.numbers import chunks
 from pytest_featuremaps.rendering import looks

@@ -10,10 +10,10 @@ from pytest_featuremaps.checks.grammar import Spec
 from pytest_featuremaps.checks.vitals import Limits
 from pytest_featuremaps.errors import AmbiguousKey, CaptureError, MissingMap
 from pytest_featuremaps.maps import sheets, summaries, uncalled
-from pytest_featuremaps.maps.asked import require_layout
 from pytest_featuremaps.maps.checkup import examine
 from pytest_featuremaps.maps.feature_map import FeatureMap
 from pytest_featuremaps.maps.log import Log
+from pytest_featuremaps.maps.picture_options import require_layout
 from pytest_featuremaps.maps.views import View
 from pytest_featuremaps.names.keys import Where
 from pytest_featuremaps.names.targets import Target

@@ -16,7 +16,6 @@ from pytest_featuremaps.errors import BaselineError, FeatureMapsWarning
 from pytest_featuremaps.maps import measuring
 from pytest_featuremaps.maps.feature_map import FeatureMap
 from pytest_featuremaps.maps.feature_maps import FeatureMaps
-from pytest_featuremaps.snapshots.asked import channels_of, sample_of
 from pytest_featuremaps.snapshots.extensions import (
     Extension,
     Picture,
@@ -24,7 +23,12 @@ from pytest_featuremaps.snapshots.extensions import (
     TableExtension,
 )
 from pytest_featuremaps.snapshots.failures import Failure
-from pytest_featuremaps.snapshots.options import ComparisonOptions, RunOptions
+from pytest_featuremaps.snapshots.options import (
+    ComparisonOptions,
+    RunOptions,
+    channels_of,
+    sample_of,
+)
 from pytest_featuremaps.snapshots.stores import Store
 from pytest_featuremaps.wording import listed
 
