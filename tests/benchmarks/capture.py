@@ -34,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves a script
 from pairing import interleaved, machine, median_ms, ratio, table, write_between
 
 BARE = "bare forward"
+BARE_AGAIN = "bare forward, once more"
 REFERENCE = "hook that keeps a reference (unsafe)"
 CLONE = "hook with `detach().clone()`"
 AGAIN = "the same hook, once more"
@@ -71,6 +72,7 @@ def resnet(rounds, where):
     mode = FunctionalCalls(places, is_add, pass_by)
     ways = {
         BARE: partial(model, images),
+        BARE_AGAIN: partial(model, images),
         REFERENCE: partial(by_hand, model, images, keep_reference),
         CLONE: partial(by_hand, model, images, keep_clone),
         AGAIN: partial(by_hand, model, images, keep_clone),
