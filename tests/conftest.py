@@ -57,6 +57,12 @@ def _no_bytecode(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
+def _own_cache(monkeypatch):
+    """Let runs inside keep what failed last in their own folder; under tox all share that of tox."""
+    monkeypatch.delenv("TOX_ENV_DIR", raising=False)
+
+
+@pytest.fixture(autouse=True)
 def _own_baselines(monkeypatch):
     """Keep the folder of baselines, which syrupy sets for all that follow, also in a run inside."""
     folder = SnapshotCollectionStorage.snapshot_dirname
