@@ -1039,6 +1039,7 @@ def test_two_models_in_two_threads_do_not_mix(photo):
         one.start()
     for one in threads:
         one.join()
+    assert set(results) == {1, 2}
     for value, maps in results.items():
         assert len(maps) == 40
         assert {one.tensor[0].item() for one in maps.calls("relu")} == {float(value)}
