@@ -10,6 +10,7 @@ from collections import OrderedDict
 import pytest
 import torch
 from nets import Net, hook_count
+from raised import text
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -44,10 +45,6 @@ def block():
 
 
 X = torch.tensor([[1.0, -2.0]])
-
-
-def text(caught):
-    return str(caught.value).splitlines()
 
 
 # F1

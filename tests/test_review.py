@@ -28,12 +28,7 @@ def project(tmp_path, monkeypatch):
 @pytest.fixture
 def waiting(project):
     """A table and a picture that wait for review."""
-    project.store(BEFORE)
-    project.leave()
-    project.store(drawn(1), "test_a[conv1].png")
-    maps = (Map("conv1", "changed", "1 of 2 channels differs", "conv1", "conv1"),)
-    project.leave(drawn(1), drawn(2), maps, "test_a[conv1].png")
-    return project
+    return project.with_results()
 
 
 def test_nothing_waits(project, capsys):
