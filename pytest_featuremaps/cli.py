@@ -14,12 +14,12 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pytest_featuremaps import disk
-from pytest_featuremaps.review import deciding, folder, listing, page, selection
+from pytest_featuremaps.review import folder, listing, outcomes, page, selection
 from pytest_featuremaps.review.interactive import InteractiveReview
-from pytest_featuremaps.review.records import RECORD, BadRecord
+from pytest_featuremaps.review.records import BadRecord
 from pytest_featuremaps.review.selection import BadApprovals, Selection, UnknownResult
 from pytest_featuremaps.wording import plain
 
@@ -111,7 +111,7 @@ def _add_filters(command: argparse.ArgumentParser) -> None:
 def _list(args: argparse.Namespace) -> int:
     selected = _selected(args)
     if args.json:
-        _say(json.dumps([_described(one) for one in selected], indent=1))
+        _say(json.dumps([outcomes.described(one) for one in selected], indent=1))
     else:
         _say("\n".join([*listing.lines(selected), _summary(args, selected)]))
     return LEFT if selected else _nothing(args)
@@ -133,11 +133,11 @@ def _review(args: argparse.Namespace) -> int:
         review.run(input)
     except KeyboardInterrupt:
         return _complain("Interrupted: nothing was accepted or rejected.", LEFT)
-    accepted = _carry_out("accept", review.selections("accept"), args)
-    rejected = _carry_out("reject", review.selections("reject"), args)
+    decided = ("accept", "reject")
+    code = _carry_out([(word, one) for word in decided for one in review.selections(word)], args)
     left = list(_left_of(selected, args))
     _say(_summary(args, left, again=True))
-    return LEFT if left else max(accepted, rejected)
+    return LEFT if left else code
 
 
 def _accept(args: argparse.Namespace) -> int:
@@ -156,8 +156,7 @@ def _accept(args: argparse.Namespace) -> int:
         decisions = list(selection.approved(_results(args), approvals))
     except BadApprovals as error:
         return _complain(f"{args.approvals}: {error}.", WRONG)
-    codes = [_decide(decision, [chosen], args) for decision, chosen in decisions]
-    return max(codes, default=NOTHING)
+    return _carry_out(decisions, args) if decisions else NOTHING
 
 
 def _reject(args: argparse.Namespace) -> int:
@@ -180,62 +179,23 @@ def _report(args: argparse.Namespace) -> int:
 def _decide(decision: str, selected: Sequence[Selection], args: argparse.Namespace) -> int:
     if not selected:
         return _complain(_summary(args, selected), NOTHING)
-    return _carry_out(decision, selected, args)
+    return _carry_out([(decision, chosen) for chosen in selected], args)
 
 
-def _carry_out(decision: str, selected: Iterable[Selection], args: argparse.Namespace) -> int:
+def _carry_out(decisions: Iterable[tuple[str, Selection]], args: argparse.Namespace) -> int:
     """Accept or reject, one result after the other; what is refused does not stop the rest."""
     code = DONE
     dry, in_json = getattr(args, "dry_run", False), getattr(args, "json", False)
-    outcomes = []
+    told = []
     try:
-        for chosen in selected:
-            outcome = _outcome(decision, chosen, args.root, dry=dry)
+        for decision, chosen in decisions:
+            outcome = outcomes.carry_out(decision, chosen, args.root, dry=dry)
             code = LEFT if outcome["outcome"] == "refused" else code
-            outcomes.append(outcome)
+            told.append(outcome)
     finally:  # also where Ctrl-C leaves the rest as it is
-        for text in [json.dumps(outcomes, indent=1)] if in_json else map(_told, outcomes):
+        for text in [json.dumps(told, indent=1)] if in_json else map(outcomes.line, told):
             _say(text)
     return code
-
-
-def _outcome(decision: str, chosen: Selection, root: Path, *, dry: bool) -> dict[str, Any]:
-    done, reason = f"would {decision}" if dry else f"{decision}ed", ""
-    try:
-        if decision == "accept":
-            deciding.accept(chosen, root, dry=dry)
-        else:
-            deciding.reject(chosen, dry=dry)
-    except (deciding.Refused, OSError) as error:
-        done, reason = "refused", str(error)
-    return {**_described(chosen, whole=False), "outcome": done, "reason": reason}
-
-
-def _told(outcome: dict[str, Any]) -> str:
-    maps = ", ".join(outcome["layers"][:5]) + (" …" if len(outcome["layers"]) > 5 else "")
-    reason = f": {outcome['reason']}" if outcome["reason"] else f" ({maps})"
-    return plain(f"{outcome['outcome']} {outcome['baseline']}{reason}", None)
-
-
-def _described(chosen: Selection, *, whole: bool = True) -> dict[str, Any]:
-    result, record = chosen.result, chosen.result.record
-    described: dict[str, Any] = {
-        "id": record.id,
-        "test": record.test,
-        "baseline": record.baseline,
-        "layers": [one.key for one in record.pending if one.key in chosen.keys],
-    }
-    if whole:
-        described |= {
-            "kind": record.kind,
-            "status": record.status,
-            "first": record.first,
-            "why": record.why,
-            "headline": record.headline,
-            "pictures": [str(path) for path in listing.pictures(result)],
-            "record": str(result.folder / RECORD),
-        }
-    return described
 
 
 def _selected(args: argparse.Namespace) -> list[Selection]:

@@ -49,6 +49,15 @@ def photo():
     return torch.rand(2, 3, 12, 12, generator=torch.Generator().manual_seed(1))
 
 
+@pytest.fixture
+def threads():
+    """One thread, unless the test sets more: a second one only waits where workers share cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(autouse=True)
 def _no_bytecode(monkeypatch):
     """Write no bytecode, which is told from what is out of date by size and second alone."""
@@ -58,7 +67,7 @@ def _no_bytecode(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def _own_cache(monkeypatch):
-    """Let runs inside keep what failed last in their own folder; under tox all share that of tox."""
+    """Let runs inside keep what failed last in a folder of their own; under tox all share one."""
     monkeypatch.delenv("TOX_ENV_DIR", raising=False)
 
 

@@ -314,17 +314,24 @@ def test_a_broken_file_says_what_is_wrong(data, sentence):
 
 
 def readable(data):
-    """Whether the bytes are a table; every other exception escapes."""
+    """Whether the bytes are a table; every other exception escapes.
+
+    What is read can be written, and is read again as the same.
+    """
     try:
-        return bool(load(data))
+        found = load(data)
     except BadBaseline:
         return False
+    written = dump(found)
+    assert dump(load(written)) == written
+    return True
 
 
-@few
-@given(st.binary() | st.text().map(str.encode) | st.binary().map(HEADER.__add__))
-def test_any_bytes_are_a_table_or_a_bad_baseline(data):
-    readable(data)
+def compared_with_itself_and_others(data):
+    """Compare a table with any values in it, which differs at most from others."""
+    found = load(data)
+    compare(found, table(line()))
+    assert compare(found, found)
 
 
 json_values = st.recursive(
@@ -332,6 +339,13 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=6,
 )
+any_bytes = st.binary() | st.one_of(st.text(), json_values.map(json.dumps)).map(str.encode)
+
+
+@few
+@given(any_bytes | any_bytes.map(HEADER.__add__))
+def test_any_bytes_are_a_table_or_a_bad_baseline(data):
+    readable(data)
 
 
 @settings(max_examples=150, deadline=None)
@@ -340,7 +354,7 @@ def test_any_value_of_a_field_is_read_or_refused(name, value, nested):
     fields = {"stats": {"rms": value}} if nested else {name: value}
 
     if readable(broken(**fields)):
-        compare(load(broken(**fields)), table(line()))
+        compared_with_itself_and_others(broken(**fields))
 
 
 def test_a_truncated_file_is_refused_unless_it_ends_with_a_line():
@@ -360,7 +374,7 @@ def test_a_flipped_bit_is_read_or_refused(data):
     whole[place] ^= 1 << data.draw(st.integers(0, 7))
 
     if readable(bytes(whole)):
-        compare(load(bytes(whole)), table(line()))
+        compared_with_itself_and_others(bytes(whole))
 
 
 # --- tolerances ---------------------------------------------------------------------------------

@@ -253,10 +253,9 @@ def test_what_is_hostile_is_text(page):
 
 
 def test_what_is_far_away_is_not_drawn(page):
-    before = len(page.all("canvas"))
-    drawn(page, "tests/test_net.py::test_wider", ".")
+    found = drawn(page, "tests/test_net.py::test_wider", ".")
     page.ask("document.activeElement.blur(); scrollTo(0, 0)")
-    until(lambda: len(page.all("canvas")) == before)
+    until(lambda: not found.find_elements("css selector", "canvas"))
 
 
 def numbers_alone(project):
@@ -722,6 +721,7 @@ def test_many_are_decided_at_once_with_shift_alone(page):
 def test_the_line_of_the_last_decision_covers_nothing(page):
     card(page, "tests/test_net.py::test_layers", "stem")
     page.press("a")
+    assert page.one("#done").is_displayed()
     for _ in range(30):
         page.press(Keys.TAB)
         assert page.ask(

@@ -15,14 +15,7 @@ from torch.nn.functional import gelu, silu
 from pytest_featuremaps.baseline.comparing import compare
 from pytest_featuremaps.story.story import headline
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """A second one only waits where workers share cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("threads")
 
 
 @pytest.fixture(scope="module")
@@ -32,17 +25,10 @@ def baseline():
 
     def baseline(name):
         if name not in known:
-            known[name] = zoo.record(network(name), zoo.sample(name))
+            known[name] = zoo.record(zoo.load_or_skip(name), zoo.sample(name))
         return known[name]
 
     return baseline
-
-
-def network(name):
-    try:
-        return zoo.load(name)
-    except zoo.Missing as error:
-        pytest.skip(str(error))
 
 
 def returning(change):
@@ -155,7 +141,7 @@ def test_what_a_layer_computes(name, path, change, baseline):
 
 def changed(name, path, change):
     """Give the table of a network with one layer changed."""
-    model = network(name)
+    model = zoo.load_or_skip(name)
     change(model.get_submodule(path))
     torch.manual_seed(1)
     return zoo.record(model, zoo.sample(name))
@@ -181,7 +167,7 @@ def is_told(path, verdict):
     ("name", "path"), [("mobilenet", "features.0.1"), ("bert", "embeddings.dropout")]
 )
 def test_a_network_left_in_train_mode(name, path, baseline):
-    model = network(name).train()
+    model = zoo.load_or_skip(name).train()
     torch.manual_seed(1)
     is_told(path, compare(baseline(name), zoo.record(model, zoo.sample(name))))
 
@@ -249,7 +235,7 @@ def test_features(model, feature_maps, feature_snapshot):
 
 
 def test_a_whole_run(pytester, monkeypatch):
-    network("mobilenet")
+    zoo.load_or_skip("mobilenet")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
     def run(change, *options):

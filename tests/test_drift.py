@@ -24,34 +24,16 @@ slow = pytest.mark.skipif(not SLOW, reason="takes minutes; FEATUREMAPS_SLOW=1 ru
 STEADY = [name for name in zoo.NETWORKS if name not in zoo.DEEP_RESNETS]
 NAMES = list(zoo.NETWORKS) if SLOW else STEADY
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """A second one only waits where workers share cores; the other processes have their own."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def network():
-    def network(name):
-        try:
-            return zoo.load(name)
-        except zoo.Missing as error:
-            pytest.skip(str(error))
-
-    return network
+pytestmark = pytest.mark.usefixtures("threads")
 
 
 def story(comparison):
     return "\n".join(headline(comparison, "drift"))
 
 
-def test_the_same_code_agrees_with_itself_under_every_capability(tmp_path, network):
+def test_the_same_code_agrees_with_itself_under_every_capability(tmp_path):
     for name in NAMES:
-        network(name)
+        zoo.load_or_skip(name)
     recorded = drifting.record(tmp_path, NAMES)
     reference = recorded.pop(drifting.REFERENCE)
     lowest = recorded[drifting.LOWEST, "one"]
@@ -75,8 +57,8 @@ def test_the_same_code_agrees_with_itself_under_every_capability(tmp_path, netwo
 
 
 @pytest.mark.parametrize("name", STEADY)
-def test_one_sample_agrees_with_itself_in_a_batch_of_four(name, network):
-    model = network(name)
+def test_one_sample_agrees_with_itself_in_a_batch_of_four(name):
+    model = zoo.load_or_skip(name)
     alone = zoo.record(model, zoo.sample(name), sample=0)
     together = zoo.record(model, zoo.sample(name, 4), sample=0)
     verdict = compare(alone, together)
@@ -84,8 +66,8 @@ def test_one_sample_agrees_with_itself_in_a_batch_of_four(name, network):
 
 
 @pytest.mark.parametrize("name", [name for name in STEADY if zoo.NETWORKS[name].takes_images])
-def test_memory_order_makes_no_difference(name, network):
-    model, inputs = network(name), zoo.sample(name, 2)
+def test_memory_order_makes_no_difference(name):
+    model, inputs = zoo.load_or_skip(name), zoo.sample(name, 2)
     before = zoo.record(model, inputs)
     last = {"memory_format": torch.channels_last}
     after = zoo.record(model.to(**last), {key: one.to(**last) for key, one in inputs.items()})
@@ -129,8 +111,8 @@ COMPILED = {
 @slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("name", COMPILED)
-def test_compiled_code_agrees_with_eager_code(name, network):
-    model, inputs, run = network(name), zoo.sample(name), COMPILED[name]
+def test_compiled_code_agrees_with_eager_code(name):
+    model, inputs, run = zoo.load_or_skip(name), zoo.sample(name), COMPILED[name]
     with torch.no_grad():
         eager = run(model, inputs)
         try:

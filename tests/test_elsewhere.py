@@ -5,26 +5,19 @@ import torch
 import zoo
 
 
-def network(name):
-    try:
-        return zoo.load(name)
-    except zoo.Missing as error:
-        pytest.skip(str(error))
-
-
 @pytest.fixture
 def mobilenet():
-    return network("mobilenet")
+    return zoo.load_or_skip("mobilenet")
 
 
 @pytest.fixture
 def vit():
-    return zoo.fill(network("vit"))
+    return zoo.fill(zoo.load_or_skip("vit"))
 
 
 @pytest.fixture
 def lstm():
-    return zoo.fill(network("lstm"))
+    return zoo.fill(zoo.load_or_skip("lstm"))
 
 
 @pytest.mark.capture("features.*", model="mobilenet")

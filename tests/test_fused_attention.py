@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from raised import text
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -18,10 +19,6 @@ SDPA = "scaled_dot_product_attention()"
 
 def random(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def text(caught):
-    return str(caught.value).splitlines()
 
 
 class Calls(nn.Module):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from raised import failure
 from torch import nn
 
 from pytest_featuremaps import CaptureError, UnsupportedTensor, capture
@@ -39,12 +40,6 @@ def recorded(model, x, *targets, **options):
         if options.get("grads"):
             output.square().mean().backward()
     return maps
-
-
-def failure(maps, **limits):
-    with pytest.raises(AssertionError) as caught:
-        maps.assert_healthy(**limits)
-    return str(caught.value).splitlines()
 
 
 # --- values that are not finite

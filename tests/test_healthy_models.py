@@ -8,6 +8,7 @@ import re
 
 import pytest
 import torch
+from raised import failure
 from test_real_models import ARCHITECTURES, build, leaves
 from torch import nn
 
@@ -48,12 +49,6 @@ def broken(name, change, **options):
     with torch.no_grad():
         change(model.get_submodule(MIDDLE[name]))
     return captured(model, architecture.inputs, **options)
-
-
-def failure(maps, **limits):
-    with pytest.raises(AssertionError) as caught:
-        maps.assert_healthy(**limits)
-    return str(caught.value).splitlines()
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

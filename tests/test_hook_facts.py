@@ -10,6 +10,7 @@ from collections import OrderedDict
 import pytest
 import torch
 from nets import Net, hook_count
+from raised import text
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -44,10 +45,6 @@ def block():
 
 
 X = torch.tensor([[1.0, -2.0]])
-
-
-def text(caught):
-    return str(caught.value).splitlines()
 
 
 # F1
@@ -1039,6 +1036,7 @@ def test_two_models_in_two_threads_do_not_mix(photo):
         one.start()
     for one in threads:
         one.join()
+    assert set(results) == {1, 2}
     for value, maps in results.items():
         assert len(maps) == 40
         assert {one.tensor[0].item() for one in maps.calls("relu")} == {float(value)}

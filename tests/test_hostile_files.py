@@ -25,7 +25,7 @@ from waiting import AFTER, BEFORE, KEYS, TEST, Project, drawn, table
 
 from pytest_featuremaps import cli
 from pytest_featuremaps.review import folder, page
-from pytest_featuremaps.review.records import RECORD, Map
+from pytest_featuremaps.review.records import RECORD
 
 CODES = {cli.DONE, cli.LEFT, cli.WRONG, cli.NOTHING}
 COMMANDS = (
@@ -45,24 +45,13 @@ VALUES = st.recursive(
 )
 
 
-def waiting_in(path):
-    """Make a project in a folder: a table and a picture that wait for review."""
-    project = Project(path)
-    project.store(BEFORE)
-    project.leave()
-    project.store(drawn(1), "test_a[conv1].png")
-    maps = (Map("conv1", "changed", "1 of 2 channels differs", "conv1", "conv1"),)
-    project.leave(drawn(1), drawn(2), maps, "test_a[conv1].png")
-    return project
-
-
 @pytest.fixture
 def fresh(tmp_path_factory, monkeypatch):
     """Make a project of its own for each case, and go there."""
     monkeypatch.delenv("CI", raising=False)
 
     def fresh():
-        project = waiting_in(tmp_path_factory.mktemp("hostile"))
+        project = Project(tmp_path_factory.mktemp("hostile")).with_results()
         monkeypatch.chdir(project.root)
         return project
 
@@ -248,7 +237,7 @@ def powerless():
 def test_folders_that_may_not_be_written(monkeypatch, capsys, command, kept):
     monkeypatch.delenv("CI", raising=False)
     with tempfile.TemporaryDirectory() as root:
-        project = waiting_in(Path(root).resolve())
+        project = Project(Path(root).resolve()).with_results()
         monkeypatch.chdir(root)
         closed = [project.root / kept, *(project.root / kept).rglob("*")]
         for path in (project.root, *project.root.rglob("*")):

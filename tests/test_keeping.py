@@ -8,6 +8,7 @@ from collections import OrderedDict
 import pytest
 import torch
 from nets import Net, hook_count
+from raised import text
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -19,10 +20,6 @@ X = torch.arange(24.0).reshape(2, 3, 4) - 5
 def small():
     torch.manual_seed(0)
     return nn.Sequential(OrderedDict(conv=nn.Conv1d(3, 6, 1), relu=nn.ReLU(inplace=True)))
-
-
-def text(caught):
-    return str(caught.value).splitlines()
 
 
 def gone(layer, how):

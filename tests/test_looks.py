@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nets import Net
 from PIL import Image
+from raised import text
 from torch import nn
 
 from pytest_featuremaps import CaptureError, FeatureMap, UnsupportedTensor, capture, rendering
@@ -44,10 +45,6 @@ def pixels(image):
 
 def colour(name, index):
     return list(palette(name)[3 * index : 3 * index + 3])
-
-
-def text(caught):
-    return str(caught.value).splitlines()
 
 
 # --- colours --------------------------------------------------------------------------------------

@@ -134,6 +134,7 @@ def test_a_class_of_tensors_keeps_its_class_in_a_copy(mode, x):
                 model(x.as_subclass(Measured))
         else:
             model(x.as_subclass(Measured))
+    assert len(maps) == 2
     for one in maps.values():
         for kept in (one.tensor, one.inputs[0].tensor):
             assert type(kept) is Measured

@@ -402,6 +402,25 @@ def test_a_pickle_made_while_captured_loads_where_this_package_is_not(net, photo
     assert (run.stdout, run.returncode) == ("(1, 2)\n", 0), run.stderr
 
 
+def test_what_copies_and_pickles_carry_comes_off_with_the_next_recording():
+    model = nn.Sequential(nn.Linear(2, 2))
+    with capture(model, "0", inputs=True):
+        loaded = pickle.loads(pickle.dumps(model))
+        twins = [copy.deepcopy(model), loaded, copy.deepcopy(loaded)]
+        twins.append(pickle.loads(pickle.dumps(loaded)))
+    for twin in twins:
+        assert hook_count(twin) == 3
+        own = twin[0].register_forward_hook(lambda *_: None)
+        with capture(twin, "0") as maps:
+            twin(torch.ones(1, 2))
+        assert list(maps) == ["0"]
+        assert hook_count(twin) == 1, "that of the user stays"
+        own.remove()
+        for one in (twin, twin[0]):
+            assert not one._forward_hooks_with_kwargs
+            assert not one._forward_pre_hooks_with_kwargs
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_a_copy_made_while_captured_says_why_it_cannot_be_scripted():
     model = nn.Sequential(nn.Linear(2, 2))

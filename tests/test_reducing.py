@@ -20,14 +20,7 @@ from pytest_featuremaps.numbers.stats import summarise
 LARGE = 600_000  # more than two chunks
 SIZES = [1, 2, 243, 244, 9_760, 9_761, 33_000, 249_856, 249_857, LARGE]
 
-
-@pytest.fixture(autouse=True)
-def threads():
-    """One thread, unless the test sets more: a second one only waits where workers share cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("threads")
 
 
 @pytest.fixture

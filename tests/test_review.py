@@ -14,7 +14,7 @@ from waiting import AFTER, BEFORE, KEYS, TEST, Project, drawn, table
 
 from pytest_featuremaps import cli, disk
 from pytest_featuremaps.baseline import table_files
-from pytest_featuremaps.review import folder, table_lines
+from pytest_featuremaps.review import deciding, folder, table_lines
 from pytest_featuremaps.review.records import Map
 
 
@@ -28,12 +28,7 @@ def project(tmp_path, monkeypatch):
 @pytest.fixture
 def waiting(project):
     """A table and a picture that wait for review."""
-    project.store(BEFORE)
-    project.leave()
-    project.store(drawn(1), "test_a[conv1].png")
-    maps = (Map("conv1", "changed", "1 of 2 channels differs", "conv1", "conv1"),)
-    project.leave(drawn(1), drawn(2), maps, "test_a[conv1].png")
-    return project
+    return project.with_results()
 
 
 def test_nothing_waits(project, capsys):
@@ -278,6 +273,25 @@ def test_line_ends_of_a_checkout_are_kept(project):
     assert project.path().read_bytes() == mixed.replace(b"\n", b"\r\n")
     assert cli.main(["accept"]) == cli.DONE
     assert project.path().read_bytes() == AFTER.replace(b"\n", b"\r\n")
+
+
+def test_a_part_of_what_is_no_table_is_refused(project, capsys):
+    maps = (Map("conv1", "changed", "", "conv1"), Map("conv2", "changed", "", "conv2"))
+    project.store(drawn(1), "test_a[conv1].png")
+    project.leave(drawn(1), drawn(2), maps, "test_a[conv1].png")
+    project.store(b"noise")
+    project.leave(b"noise")
+    assert cli.main(["accept", "--layer", "conv2"]) == cli.LEFT
+    table, picture = capsys.readouterr().out.splitlines()
+    refused = "refused tests/__snapshots__/test_it/{}: a part of it cannot be accepted: {}"
+    assert table == refused.format(
+        "test_a.jsonl", "line 1 of the baseline is not JSON; the file may have been cut off"
+    )
+    assert picture == refused.format(
+        "test_a[conv1].png", "the baseline is not UTF-8 text, at byte 0"
+    )
+    assert project.path().read_bytes() == b"noise"
+    assert project.path("test_a[conv1].png").read_bytes() == drawn(1)
 
 
 HOSTILE = {
@@ -566,7 +580,7 @@ def test_an_interrupted_walk_decides_nothing(waiting, monkeypatch, capsys):
 def test_what_was_decided_before_an_interrupt_is_told_and_stays(
     command, json_too, waiting, monkeypatch, capsys
 ):
-    done = getattr(cli.deciding, command)
+    done = getattr(deciding, command)
     calls = itertools.count()
 
     def interrupted(*args, **options):
@@ -574,7 +588,7 @@ def test_what_was_decided_before_an_interrupt_is_told_and_stays(
             raise KeyboardInterrupt
         done(*args, **options)
 
-    monkeypatch.setattr(cli.deciding, command, interrupted)
+    monkeypatch.setattr(deciding, command, interrupted)
     assert cli.main([command, *json_too]) == cli.LEFT
     said = capsys.readouterr()
     assert said.err == "Interrupted; pytest-featuremaps list shows what is left.\n"
@@ -599,10 +613,10 @@ def test_an_interrupt_of_what_decides_nothing_is_no_traceback(
 # --- the decisions of the page --------------------------------------------------------------------
 
 
-def approve(project, *decisions):
+def approve(project, *decisions, options=()):
     path = project.root / "approvals.json"
     path.write_text(json.dumps({"featuremaps_approvals": 1, "decisions": list(decisions)}))
-    return cli.main(["accept", "--approvals", str(path)])
+    return cli.main(["accept", "--approvals", str(path), *options])
 
 
 def test_approvals_are_carried_out(waiting):
@@ -617,6 +631,21 @@ def test_approvals_are_carried_out(waiting):
     assert waiting.path().read_bytes() == table({"conv1": 1.0, "conv2": 0.0, "conv3": 0.0})
     assert waiting.path("test_a[conv1].png").read_bytes() == drawn(2)
     assert not waiting.output.exists()
+
+
+def test_approvals_are_told_to_scripts_as_one_list(waiting, capsys):
+    table_id, picture_id = (one.id for one in waiting.left())
+    approve(
+        waiting,
+        {"id": table_id, "decision": "accept", "layers": ["conv1"]},
+        {"id": picture_id, "decision": "reject", "layers": None},
+        options=["--json"],
+    )
+    told = json.loads(capsys.readouterr().out)
+    assert [(one["id"], one["layers"], one["outcome"]) for one in told] == [
+        (table_id, ["conv1"], "accepted"),
+        (picture_id, ["conv1"], "rejected"),
+    ]
 
 
 def test_approvals_of_an_earlier_run(waiting, capsys):

@@ -18,23 +18,13 @@ from pytest_featuremaps.numbers.sketch import estimate, sketch
 
 NAMES = ("mobilenet", "pnet", "rnet", "onet", "vit", "swin", "convnext", "bert")
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """A second one only waits where workers share cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("threads")
 
 
 @functools.cache
 def maps(name):
     """Give the maps of a network for two samples that hold enough values to be estimated."""
-    try:
-        model = zoo.load(name)
-    except zoo.Missing as error:
-        pytest.skip(str(error))
+    model = zoo.load_or_skip(name)
     with torch.no_grad(), capture(model, "**") as found:
         model(**zoo.sample(name, 2))
     return [

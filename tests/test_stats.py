@@ -16,14 +16,7 @@ from pytest_featuremaps.numbers.stats import Stats, summarise
 
 LARGE = 600_000  # more than two chunks
 
-
-@pytest.fixture(autouse=True)
-def threads():
-    """One thread, unless the test sets more: a second one only waits where workers share cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("threads")
 
 
 def noise(*shape, seed=0, dtype=torch.float32):

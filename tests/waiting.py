@@ -69,5 +69,14 @@ class Project:
         record = Record(**{**known, **fields})
         return folder.write(self.output, record, files)
 
+    def with_results(self):
+        """Leave a table and a picture that wait for review, and return the project."""
+        self.store(BEFORE)
+        self.leave()
+        self.store(drawn(1), "test_a[conv1].png")
+        maps = (Map("conv1", "changed", "1 of 2 channels differs", "conv1", "conv1"),)
+        self.leave(drawn(1), drawn(2), maps, "test_a[conv1].png")
+        return self
+
     def left(self):
         return [one.record for one in folder.read(self.output)] if self.output.exists() else []

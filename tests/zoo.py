@@ -68,6 +68,16 @@ def load(name, weights=None):
     return model.eval().requires_grad_(requires_grad=False)
 
 
+def load_or_skip(name):
+    """Build a network of the zoo; skip the test where what brings it is not installed."""
+    import pytest
+
+    try:
+        return load(name)
+    except Missing as error:
+        pytest.skip(str(error))
+
+
 def sample(name, count=1):
     """Give the first samples of a network's inputs."""
     return {key: value[:count] for key, value in NETWORKS[name].inputs().items()}

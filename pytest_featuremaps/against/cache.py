@@ -9,7 +9,7 @@ from typing import Final
 
 from pytest_featuremaps.against import refusals, running
 from pytest_featuremaps.against.planning import Plan
-from pytest_featuremaps.against.references import RecordedRun, References
+from pytest_featuremaps.against.references import RecordedRun, References, stamp
 
 _KEPT: Final = 8  # recordings of a checkout
 
@@ -17,7 +17,7 @@ _KEPT: Final = 8  # recordings of a checkout
 def reusable(folder: Path) -> RecordedRun | None:
     """Return an earlier recording, unless a module that it loaded has changed since."""
     recording = References(folder).recorded_run()
-    if recording and all(_stamp(path) == list(one) for path, one in recording.stamps.items()):
+    if recording and all(stamp(Path(file)) == one for file, one in recording.stamps.items()):
         return recording
     return None
 
@@ -55,11 +55,3 @@ def _forget(folder: Path) -> None:
     recordings.sort(key=lambda path: path.stat().st_mtime)
     for path in recordings[:-_KEPT]:
         shutil.rmtree(path, ignore_errors=True)
-
-
-def _stamp(path: str) -> list[int]:
-    try:
-        facts = Path(path).stat()
-    except OSError:
-        return []
-    return [facts.st_size, facts.st_mtime_ns]

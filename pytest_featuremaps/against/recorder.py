@@ -12,7 +12,7 @@ import pytest
 
 from pytest_featuremaps.against.instructions import Instructions
 from pytest_featuremaps.against.provenance import loaded, strays
-from pytest_featuremaps.against.references import References
+from pytest_featuremaps.against.references import References, stamp
 from pytest_featuremaps.runs.collected import has_baseline, keep_only
 
 if TYPE_CHECKING:
@@ -67,8 +67,7 @@ class Recorder:
             if file.is_relative_to(tree):
                 inside[name] = file.relative_to(tree).as_posix()
             elif file.exists():
-                facts = file.stat()
-                outside[str(file)] = (facts.st_size, facts.st_mtime_ns)
+                outside[str(file)] = stamp(file)
         seen = {
             "reasons": {} if hasattr(session.config, "workerinput") else self._reasons,
             "strays": [asdict(one) for one in strays(border, self._instructions.code)],

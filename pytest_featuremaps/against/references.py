@@ -25,7 +25,7 @@ class RecordedRun:
         reasons: why a test, or all below a folder or a file, did not pass there; by node id.
         sources: the files of the modules that it loaded from the tree, by module; relative to
             its top.
-        stamps: size and time of change of every other file that it loaded, by path.
+        stamps: the stamp of every other file that it loaded, by path.
         changed_tests: helpers of tests that it loaded, and that are not as at the revision.
     """
 
@@ -82,3 +82,12 @@ class References:
     def _place(self, test: str, name: str) -> Path:
         code = f"{test}\0{name}".encode("utf-8", "surrogatepass")
         return self.folder / f"{hashlib.blake2b(code, digest_size=16).hexdigest()}{_BYTES}"
+
+
+def stamp(path: Path) -> list[int]:
+    """Return size and time of change of a file, which tell when it is another; empty without it."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return []
+    return [facts.st_size, facts.st_mtime_ns]

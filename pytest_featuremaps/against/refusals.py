@@ -59,7 +59,6 @@ def judge(plan: Plan, recording: RecordedRun) -> None:
             "The code under test has to lie outside of what counts as tests: conftest.py, files "
             "that pytest collects, and folders called test or tests."
         )
-
     inside = plan.root.relative_to(plan.repository.top)
     for test, _ in recording.comparisons:
         file = (inside / test.partition("::")[0]).as_posix()

@@ -23,7 +23,7 @@ from pytest_featuremaps.against.references import RecordedRun, References
 from pytest_featuremaps.runs import rerun
 from pytest_featuremaps.runs.invocation import INSTRUCTIONS
 
-_PASSED_OR_FAILED: Final = (0, 1, 5)
+_IN_ORDER: Final = (0, 1, 5)  # statuses of pytest: all passed, some failed, none collected
 
 
 def run(plan: Plan, folder: Path, only: Collection[str] | None = None) -> RecordedRun:
@@ -50,7 +50,7 @@ def run(plan: Plan, folder: Path, only: Collection[str] | None = None) -> Record
         instructions.write(base / "instructions.json")
         outcome = _run(plan, border, base)
     seen = [_taken(path) for path in sorted(folder.glob("seen-*.json"))]
-    if outcome.status not in _PASSED_OR_FAILED or not seen:
+    if outcome.status not in _IN_ORDER or not seen:
         refusals.break_down(plan, outcome)
     refusals.check_strays(plan, [Stray(**one) for each in seen for one in each["strays"]])
     sources = _merged(seen, "sources")

@@ -29,12 +29,14 @@ def examine_gradients(vitals: Sequence[Vitals], limits: Limits) -> Iterator[Find
         where = (" in its gradient", "the loss, and what comes after it")
         yield from not_finite(one, counts, numbers.count, limits, where)
     norms = [(one, _norm(numbers)) for one, numbers in seen if _is_finite(numbers)]
+    alive = [(one, norm) for one, norm in norms if norm > 0]
     if limits.vanishing is not None:
         # A branch that stochastic depth left out gets no gradient, as it should.
         dropped = any(map(_is_left_out, vitals))
         yield from () if dropped else _zero(norms)
-        yield from _vanishing(norms, limits.vanishing)
-    yield from _exploding(norms, limits.exploding)
+        yield from _vanishing(alive, limits.vanishing)
+    if limits.exploding is not None:
+        yield from _exploding(alive, limits.exploding)
 
 
 def _zero(norms: Sequence[tuple[Vitals, float]]) -> Iterator[Finding]:
@@ -46,21 +48,20 @@ def _zero(norms: Sequence[tuple[Vitals, float]]) -> Iterator[Finding]:
     for one, norm in reversed(norms):
         if norm == 0 and not is_narrow(one.numbers):
             sentence = "has a gradient of zero throughout"
-            yield Finding(one.key, one.title, "zero gradient", sentence, "0", "not zero")
+            yield one.finding("zero gradient", sentence, "0", "not zero")
 
 
 def _is_left_out(one: Vitals) -> bool:
     return belongs_to(one.families, DROPPING) and one.numbers.zero_fraction == 1
 
 
-def _vanishing(norms: Sequence[tuple[Vitals, float]], limit: float) -> Iterator[Finding]:
+def _vanishing(alive: Sequence[tuple[Vitals, float]], limit: float) -> Iterator[Finding]:
     """Find the layer before which nothing gets a gradient to speak of.
 
     Branches that start with a small gradient are usual (queries and keys of attention). So
     a gradient counts as vanished only where those of all earlier layers have as well.
     """
-    largest = max((norm for _, norm in norms), default=0.0)
-    alive = [(one, norm) for one, norm in norms if norm > 0]
+    largest = max((norm for _, norm in alive), default=0.0)
     vanished = list(_while_below(alive, limit * largest))
     if vanished:
         one, norm = vanished[-1]
@@ -68,7 +69,7 @@ def _vanishing(norms: Sequence[tuple[Vitals, float]], limit: float) -> Iterator[
         sentence = f"gets a gradient of {norm / largest:.1e} of the largest{more}"
         allowed = f"at least {limit:.1e}"
         observed = f"{norm / largest:.1e}"
-        yield Finding(one.key, one.title, "vanishing gradient", sentence, observed, allowed)
+        yield one.finding("vanishing gradient", sentence, observed, allowed)
 
 
 def _while_below(
@@ -80,9 +81,9 @@ def _while_below(
         yield one, norm
 
 
-def _exploding(norms: Sequence[tuple[Vitals, float]], limit: float | None) -> Iterator[Finding]:
-    alive = [(one, norm) for one, norm in norms if norm > 0]
-    if limit is None or not alive:
+def _exploding(alive: Sequence[tuple[Vitals, float]], limit: float) -> Iterator[Finding]:
+    """Find gradients that are many times that of the last layer."""
+    if not alive:
         return
     last, reference = alive[-1]
     # Backward, it explodes first in the latest layer that is beyond the bound.
@@ -93,7 +94,7 @@ def _exploding(norms: Sequence[tuple[Vitals, float]], limit: float | None) -> It
         times = f"{norm / reference:.1e}"
         sentence = f"gets a gradient {times} times that of {plain(last.key)}{more}"
         allowed = f"at most ×{limit:.1e}"
-        yield Finding(one.key, one.title, "exploding gradient", sentence, f"×{times}", allowed)
+        yield one.finding("exploding gradient", sentence, f"×{times}", allowed)
 
 
 def _is_finite(numbers: Stats) -> bool:

@@ -135,7 +135,7 @@ def _dead(one: Vitals, limit: float | None) -> Iterator[Finding]:
     if dead > limit * count:
         observed = f"{dead} of {count}"
         sentence = f"has {observed} channels that are dead: zero throughout"
-        yield Finding(one.key, one.title, "dead", sentence, observed, share(limit))
+        yield one.finding("dead", sentence, observed, share(limit))
 
 
 def _constant(one: Vitals, limit: float | None) -> Iterator[Finding]:
@@ -150,7 +150,7 @@ def _constant(one: Vitals, limit: float | None) -> Iterator[Finding]:
     if constant > limit * count:
         observed = f"{constant} of {count}"
         sentence = f"has {observed} channels that are constant, though what came before varies"
-        yield Finding(one.key, one.title, "constant", sentence, observed, share(limit))
+        yield one.finding("constant", sentence, observed, share(limit))
 
 
 def _saturated(one: Vitals, limit: float | None) -> Iterator[Finding]:
@@ -158,7 +158,7 @@ def _saturated(one: Vitals, limit: float | None) -> Iterator[Finding]:
         return
     observed = f"{100 * one.saturated:.1f} %"
     sentence = f"is saturated: {observed} of its values are at its bounds"
-    yield Finding(one.key, one.title, "saturated", sentence, observed, share(limit))
+    yield one.finding("saturated", sentence, observed, share(limit))
 
 
 def _scaled(one: Vitals, limits: tuple[float, float] | None, before: float) -> Iterator[Finding]:
@@ -169,9 +169,7 @@ def _scaled(one: Vitals, limits: tuple[float, float] | None, before: float) -> I
     if math.isnan(ratio) or low <= ratio <= high:
         return
     sentence = f"changes the scale by {ratio:.3g}: RMS {one.numbers.rms:.3g} after {before:.3g}"
-    yield Finding(
-        one.key, one.title, "scale", sentence, f"×{ratio:.3g}", f"×{low:.3g} to ×{high:.3g}"
-    )
+    yield one.finding("scale", sentence, f"×{ratio:.3g}", f"×{low:.3g} to ×{high:.3g}")
 
 
 def _rectifies(families: tuple[str, ...]) -> bool:

@@ -78,6 +78,12 @@ class Vitals:
     inputs_finite: bool = True
     gradient: Stats | None = None
 
+    def finding(
+        self, kind: str, sentence: str, observed: str, allowed: str, cause: str = ""
+    ) -> Finding:
+        """Return that something is wrong with this map; the arguments are those of `Finding`."""
+        return Finding(self.key, self.title, kind, sentence, observed, allowed, cause)
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -120,9 +126,7 @@ def not_finite(
         limit = allowed[kind]
         if limit is not None and count > limit * size:
             sentence = f"holds {count} {kind} of {size} values{where}"
-            yield Finding(
-                one.key, one.title, kind, sentence, f"{count} of {size}", share(limit), cause
-            )
+            yield one.finding(kind, sentence, f"{count} of {size}", share(limit), cause)
 
 
 def is_narrow(numbers: Stats) -> bool:

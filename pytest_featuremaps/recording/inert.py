@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import nullcontext
+from types import MethodType
 from typing import Any, Protocol, Self
 
 from torch import nn
@@ -76,6 +77,7 @@ def _nothing_of_python() -> tuple[Any, ...]:
     """Return the recipe of a function that takes anything and does nothing.
 
     It is none of ours: what is pickled while it is captured loads where this package is not.
+    `sweep` knows it again.
     """
     return getattr, (nullcontext(), "__exit__")
 
@@ -84,10 +86,19 @@ def sweep(model: nn.Module) -> None:
     """Take off what is left of our hooks where they were moved or copied to."""
     for module in every_module(model):
         if module._forward_hooks or module._forward_pre_hooks:
-            for hooks in (module._forward_hooks, module._forward_pre_hooks):
+            for hooks, takes_keywords in (
+                (module._forward_hooks, module._forward_hooks_with_kwargs),
+                (module._forward_pre_hooks, module._forward_pre_hooks_with_kwargs),
+            ):
                 for key in [key for key, hook in hooks.items() if _is_left_over(hook)]:
                     del hooks[key]
+                    # In another process torch counts anew: a hook to come may be given this key.
+                    takes_keywords.pop(key, None)
 
 
 def _is_left_over(hook: object) -> bool:
-    return isinstance(hook, Inert) or (isinstance(hook, Hook) and hook.released)
+    if isinstance(hook, Hook):
+        return hook.released
+    if isinstance(hook, MethodType):  # what a pickle was loaded as
+        return hook.__func__ is nullcontext.__exit__
+    return isinstance(hook, Inert)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_featuremaps.errors import UnsupportedTensor
+from pytest_featuremaps.rendering import ranges
 from pytest_featuremaps.rendering.colours import FLAT
 from pytest_featuremaps.rendering.mosaic import (
     DEAD,
-    HIGHEST,
     LEVELS,
     LOWEST,
     MARKS_FROM,
@@ -26,22 +25,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from pytest_featuremaps.rendering.mosaic import Floats, Tiles
-
-    Mask = npt.NDArray[np.bool_]
+    from pytest_featuremaps.rendering.mosaic import Floats, Mask, Tiles
 
 # What is raised here is told to whoever asked for a picture: pytest ends the traceback there.
 __tracebackhide__ = True
-
-NOISE_FLOOR = 1e-4
-"""No level is finer than this share of the layer's max|x|: below it lies another machine's drift.
-
-A channel whose whole range is smaller is therefore flat: every value is drawn at `MIDDLE`.
-"""
-
-_STEPS = HIGHEST - LOWEST
-_SMALLEST = float(np.finfo(np.float64).tiny)
-_LARGEST = float(np.finfo(np.float64).max)
 
 
 def render(
@@ -73,20 +60,20 @@ def render(
         UnsupportedTensor: `planes` are complex.
         ValueError: `planes` are not three-dimensional, or the other arguments do not fit them.
     """
-    half, limit = _halved(planes)
+    half, limit = ranges.halved(planes)
     labels = tuple(range(len(planes))) if channels is None else tuple(map(int, channels))
     if len(labels) != len(planes):
         raise ValueError(f"{len(planes)} planes were given with {len(labels)} channel numbers")
-    base_low, base_high = _baseline_range(low, high, len(planes))
+    base_low, base_high = ranges.baseline_range(low, high, len(planes))
     finite = np.abs(half) < limit
-    own_low, own_high = _finite_range(half, finite)
+    own_low, own_high = ranges.finite_range(half, finite)
     peaks = np.fmax(np.abs(own_low), np.abs(own_high))
     largest = float(np.fmax.reduce(peaks, initial=0.0) if layer_max is None else layer_max)
-    if not 0 <= largest <= _LARGEST:
+    if not 0 <= largest <= ranges.LARGEST:
         raise ValueError(f"layer_max is the largest finite |x| of the layer, not {largest}")
 
     known = base_high > base_low
-    own_low, own_high = _widened(own_low, own_high, largest)
+    own_low, own_high = ranges.widened(own_low, own_high, largest)
     drawn_low = np.where(known, base_low, own_low)
     drawn_high = np.where(known, base_high, own_high)
     tiles = _levels(half, finite, drawn_low, drawn_high)
@@ -99,57 +86,6 @@ def render(
     tiles[dead] = DEAD
     drawn_low[dead] = drawn_high[dead] = 0.0
     return Mosaic(tiles, labels, drawn_low, drawn_high, largest)
-
-
-@dataclass(frozen=True, eq=False)
-class Span:
-    """The ranges to draw channels in for people, (C,) each.
-
-    Attributes:
-        low: what `render` takes as `low`.
-        high: likewise.
-        flat: which channels are constant to within the noise floor, and not zero throughout.
-    """
-
-    low: Floats
-    high: Floats
-    flat: Mask
-
-
-def span(
-    planes: npt.NDArray[Any],
-    *,
-    centred: bool = False,
-    shared: bool = False,
-    from_zero: bool = False,
-) -> Span:
-    """Return the ranges to draw channels in, for `low` and `high` of `render`.
-
-    A range narrower than the noise floor allows is widened upwards, or on both sides of zero: a
-    channel that is nearly zero looks like zero.
-
-    Args:
-        planes: one sample, (C, H, W), any real dtype.
-        centred: whether zero is to be in the middle.
-        shared: whether all channels are drawn in one range, that of the layer.
-        from_zero: whether a range of values above zero begins at zero.
-    """
-    half, limit = _halved(planes)
-    low, high = _finite_range(half, np.abs(half) < limit)
-    peaks = np.fmax(np.abs(low), np.abs(high))
-    largest = float(np.fmax.reduce(peaks, initial=0.0))
-    flat = (high / 2 - low / 2 <= NOISE_FLOOR * largest / 2) & (peaks > 0)
-    if shared:
-        low[:], high[:] = np.fmin.reduce(low, initial=np.nan), np.fmax.reduce(high, initial=np.nan)
-        peaks = np.fmax(np.abs(low), np.abs(high))
-    if centred:
-        low, high = _widened(-peaks, peaks, largest)
-    else:
-        low = np.minimum(low, 0.0) if from_zero else low
-        with np.errstate(over="ignore"):  # next to the largest float: cut off there
-            high = np.minimum(np.maximum(high, low + _narrowest(largest)), _LARGEST)
-    # A channel of zeros has no range: it is marked.
-    return Span(np.where(peaks == 0, 0.0, low), np.where(peaks == 0, 0.0, high), flat)
 
 
 def render_channels(
@@ -184,7 +120,7 @@ def render_coloured(
     *,
     centred: bool,
     shared: bool,
-    from_zero: bool = False,
+    from_zero: bool,
 ) -> Mosaic:
     """Draw the channels of one sample for people to look at.
 
@@ -201,7 +137,7 @@ def render_coloured(
     Raises:
         IndexError: there is no such channel.
     """
-    found = span(planes, centred=centred, shared=shared, from_zero=from_zero)
+    found = ranges.span(planes, centred=centred, shared=shared, from_zero=from_zero)
     whole = render(planes, low=found.low, high=found.high)
     if not shared and found.flat.any():
         whole.tiles[found.flat[:, None, None] & (whole.tiles < MARKS_FROM)] = FLAT
@@ -228,52 +164,6 @@ def _checked(planes: npt.NDArray[Any], channels: Sequence[int] | None) -> tuple[
     return numbers
 
 
-def _halved(planes: npt.NDArray[Any]) -> tuple[Floats, float]:
-    """Return half of every value, and half of what counts as infinite.
-
-    Halving is exact, and keeps the range of two huge values of opposite sign finite.
-    """
-    if planes.ndim != 3:
-        raise ValueError(
-            f"a picture is drawn from (channels, height, width), not from {planes.ndim} dimensions"
-        )
-    if planes.dtype.kind == "c":
-        raise UnsupportedTensor(
-            "complex values have no grey level; draw their magnitude, or the real and the "
-            "imaginary part"
-        )
-    with np.errstate(invalid="ignore", over="ignore"):
-        half = np.multiply(planes, 0.5, dtype=np.float64)
-    if planes.dtype.kind != "f":
-        return half, np.inf
-    return half, float(np.finfo(planes.dtype).max) / 2
-
-
-def _finite_range(half: Floats, finite: Mask) -> tuple[Floats, Floats]:
-    """Return the extremes of each channel's finite values, NaN where there is none."""
-    where: Any = True if finite.all() else finite
-    low = half.min(axis=(1, 2), initial=np.inf, where=where)
-    high = half.max(axis=(1, 2), initial=-np.inf, where=where)
-    empty = low > high
-    low[empty] = high[empty] = np.nan
-    return 2 * low, 2 * high
-
-
-def _widened(low: Floats, high: Floats, layer_max: float) -> tuple[Floats, Floats]:
-    """Return ranges in which no level is finer than the noise floor."""
-    margin = _narrowest(layer_max) / 2
-    middle = low / 2 + high / 2
-    narrow = high / 2 - low / 2 < margin
-    with np.errstate(over="ignore"):  # next to the largest float: cut off there
-        bottom = np.maximum(middle - margin, -_LARGEST)
-        top = np.minimum(middle + margin, _LARGEST)
-    return np.where(narrow, bottom, low), np.where(narrow, top, high)
-
-
-def _narrowest(layer_max: float) -> float:
-    return max(_STEPS * NOISE_FLOOR * layer_max, _SMALLEST)
-
-
 def _dead(zero: Mask, peaks: Floats, base_low: Floats, base_high: Floats, layer_max: float) -> Mask:
     """Tell which channels are marked dead: those that hold zeros only.
 
@@ -281,36 +171,21 @@ def _dead(zero: Mask, peaks: Floats, base_low: Floats, base_high: Floats, layer_
     of the baseline stands until a channel leaves the noise floor. (A baseline's faint channel
     around zero passes for dust here: its death costs it the mark, and shows as levels.)
     """
-    dust = NOISE_FLOOR * layer_max
+    dust = ranges.NOISE_FLOOR * layer_max
     was_dead = (base_low == 0) & (base_high == 0)
     middle, margin = base_low / 2 + base_high / 2, base_high / 2 - base_low / 2
-    was_dust = (np.abs(middle) <= dust) & (margin > 0) & (margin < 0.505 * _narrowest(layer_max))
+    was_dust = (
+        (np.abs(middle) <= dust) & (margin > 0) & (margin < 0.505 * ranges.narrowest(layer_max))
+    )
     verdict: Mask = (zero & ~was_dust) | ((peaks <= dust) & was_dead)
     return verdict
-
-
-def _baseline_range(
-    low: npt.ArrayLike | None, high: npt.ArrayLike | None, count: int
-) -> tuple[Floats, Floats]:
-    """Return the baseline's range per channel, NaN where there is none."""
-    if low is None and high is None:
-        return np.full(count, np.nan), np.full(count, np.nan)
-    if low is None or high is None:
-        raise ValueError("a baseline's range has two ends: give both low and high, or neither")
-    low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
-    if low.shape != (count,) or high.shape != (count,):
-        raise ValueError(
-            f"{count} planes need a low and a high of shape ({count},), "
-            f"not {low.shape} and {high.shape}"
-        )
-    return low, high
 
 
 def _levels(half: Floats, finite: Mask, low: Floats, high: Floats) -> Tiles:
     """Place every finite value on the ramp; only +, −, /, rounding: exact everywhere."""
     ranged = high > low
     low = np.where(ranged, low, 0.0) / 2
-    step = (np.where(ranged, high, 1.0) / 2 - low) / _STEPS
+    step = (np.where(ranged, high, 1.0) / 2 - low) / ranges.STEPS
     level = half if finite.all() else np.where(finite, half, 0.0)
     with np.errstate(over="ignore"):  # far outside the baseline's range: clipped below
         level = (level - low[:, None, None]) / step[:, None, None]

@@ -12,9 +12,10 @@ from PIL import Image
 
 from pytest_featuremaps.layouts.planes import Planes, in_rows
 from pytest_featuremaps.rendering import around, captions, colours, components, lettering, pages
-from pytest_featuremaps.rendering.drawing import NOISE_FLOOR, render_coloured
+from pytest_featuremaps.rendering.drawing import render_coloured
 from pytest_featuremaps.rendering.mosaic import MARK_COLOURS, NAN, Mosaic, enlarged
 from pytest_featuremaps.rendering.png import check_size
+from pytest_featuremaps.rendering.ranges import NOISE_FLOOR
 from pytest_featuremaps.rendering.rows import heat_map
 from pytest_featuremaps.wording import listed, plain
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     Tiles = npt.NDArray[np.uint8]
     Floats = npt.NDArray[np.float64]
+    Mask = npt.NDArray[np.bool_]
 
 # What is raised here is told to whoever asked for a picture: pytest ends the traceback there.
 __tracebackhide__ = True

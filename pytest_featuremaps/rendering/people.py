@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_featuremaps.rendering.colours import FLAT
-from pytest_featuremaps.rendering.drawing import NOISE_FLOOR
 from pytest_featuremaps.rendering.mosaic import HIGHEST, LEVELS, LOWEST, MARKS_FROM, Mosaic
+from pytest_featuremaps.rendering.ranges import NOISE_FLOOR, STEPS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pytest_featuremaps.rendering.mosaic import Tiles
-
-_STEPS = HIGHEST - LOWEST
 
 
 def for_people(mosaic: Mosaic, baseline: Mosaic) -> Tiles:
@@ -25,7 +23,7 @@ def for_people(mosaic: Mosaic, baseline: Mosaic) -> Tiles:
     the smallest value of the baseline is the darkest.
     """
     tiles, values = mosaic.tiles.copy(), mosaic.tiles < MARKS_FROM
-    narrowest = _STEPS * NOISE_FLOOR * baseline.layer_max
+    narrowest = STEPS * NOISE_FLOOR * baseline.layer_max
     widened = baseline.high - baseline.low < 1.01 * narrowest
     if tiles.shape[1] * tiles.shape[2] < 2:
         return tiles

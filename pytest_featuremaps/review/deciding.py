@@ -24,8 +24,8 @@ class Refused(FeatureMapsError):
     """A decision that is not carried out, or not noted; the text says why."""
 
 
-def accept(selection: Selection, root: Path, *, dry: bool = False) -> Path:
-    """Write accepted maps into the baseline, and return its path.
+def accept(selection: Selection, root: Path, *, dry: bool = False) -> None:
+    """Write accepted maps into the baseline.
 
     Args:
         selection: what is accepted.
@@ -61,7 +61,6 @@ def accept(selection: Selection, root: Path, *, dry: bool = False) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             disk.replace(path, written)
         _note(result, accepted, written)
-    return path
 
 
 def reject(selection: Selection, *, dry: bool = False) -> None:
@@ -165,6 +164,8 @@ def _partly(
         return table_lines.choose(stored, update, record.maps, accepted | earlier)
     except table_lines.Clash as error:
         raise Refused(str(error)) from None
+    except table_files.BadBaseline as error:  # a picture, or not what its record says
+        raise Refused(f"a part of it cannot be accepted: {error}") from None
 
 
 def _with_partners(record: Record, keys: AbstractSet[str]) -> AbstractSet[str]:
