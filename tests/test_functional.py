@@ -27,6 +27,7 @@ from pytest_featuremaps.recording.interception import (
     op_name,
     turns_off_fast_path,
 )
+from pytest_featuremaps.recording.recorder import Recorder
 from pytest_featuremaps.recording.recording import Recording
 
 YES, NO = True, False
@@ -392,7 +393,7 @@ def test_two_models_that_share_a_module_both_get_its_calls(inputs, x):
         teacher(x)
     assert list(maps) == ["teacher:head.relu()", "student:head.relu()"]
     assert [one.has_inputs for one in maps.values()] == [inputs, False]
-    assert maps.silence() == ""
+    assert maps._recorder.silence() == ""
 
 
 @pytest.mark.parametrize("gone", ["teacher", "student"])
@@ -400,12 +401,12 @@ def test_a_model_that_is_detached_takes_no_calls_of_the_other_with_it(gone, x):
     model = Body()
     with capture(model, "head.relu()", name="teacher") as maps:
         maps.attach(model, "**.relu()", name="student")
-        maps.detach(gone)
+        maps._recorder.detach(gone)
         model(x)
     assert [(one.place.layer.model, one.layer) for one in maps.values()] == [
         ({"teacher": "student", "student": "teacher"}[gone], "head.relu()")
     ]
-    assert maps.silence() == ""
+    assert maps._recorder.silence() == ""
 
 
 def test_a_part_that_was_put_in_before_a_second_attach_is_watched_and_let_go(x):
@@ -419,7 +420,7 @@ def test_a_part_that_was_put_in_before_a_second_attach_is_watched_and_let_go(x):
         assert list(maps) == ["head.relu()"]
         second = weakref.ref(model.head)
         del model
-        maps.detach("model")
+        maps._recorder.detach("model")
         gc.collect()
         assert first() is second() is None
 
@@ -960,7 +961,7 @@ def test_a_recording_that_is_dropped_inside_a_call_is_over_and_inert(x):
 
 def test_a_view_of_a_recording_keeps_it_going(x):
     model = Body()
-    maps = Recording().attach(model, "head.relu()", "**.sin()")
+    maps = Recording(Recorder()).attach(model, "head.relu()", "**.sin()")
     gc.collect()
     model(x)
     assert list(maps) == ["head.relu()"]
@@ -989,11 +990,11 @@ def test_a_recording_that_ends_in_another_thread_is_inert(end, x):
 
 def test_a_recording_that_was_left_in_another_thread_intercepts_each_call_once(x):
     model = Body()
-    with Recording(intercepting=False) as maps:
+    with Recording(Recorder(intercepting=False)) as maps:
         maps.attach(model, "head.relu()")
-        with maps.interception():
-            in_a_thread(maps._calls._leave)
-            with maps.interception():
+        with maps._recorder.interception():
+            in_a_thread(maps._recorder._calls._leave)
+            with maps._recorder.interception():
                 model(x)
     assert list(maps) == ["head.relu()"]
 

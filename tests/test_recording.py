@@ -432,7 +432,7 @@ def test_inputs_that_cannot_be_kept_are_told_where_they_are_read():
     model = Pad()
     with capture(model, ".", inputs=True) as maps:
         model(torch.nested.as_nested_tensor([torch.ones(2, 3), torch.ones(1, 3)]))
-    assert maps.silence() == ""
+    assert maps._recorder.silence() == ""
     assert maps["."].shape == (2, 2, 3)
     reason = (
         "UnsupportedTensor: a nested tensor's samples differ in size, so it has no one shape: pad "
@@ -523,7 +523,7 @@ def test_silence_names_each_target_and_what_ran(net, photo):
     with capture(net, "small_model.conv1", "unused") as maps:
         maps.attach(net, "*nused", where=nn.Linear)
         net(photo)
-    assert maps.silence().splitlines() == [
+    assert maps._recorder.silence().splitlines() == [
         "capture(\"unused\"): 'unused' (Linear) did not run: the model ran without it; "
         "perhaps a branch was not taken, or an error of it was caught.",
         "capture(\"*nused\", where=Linear): the one module it matches, 'unused' (Linear), did not "
@@ -538,7 +538,7 @@ def test_silence_knows_modules_that_never_run():
     model = nn.Sequential(nn.MultiheadAttention(4, 2), nn.ModuleList([nn.ReLU()]))
     with capture(model, "0.out_proj", "1") as maps:
         pass
-    first, second = maps.silence().splitlines()[:2]
+    first, second = maps._recorder.silence().splitlines()[:2]
     assert first == (
         "capture(\"0.out_proj\"): '0.out_proj' (NonDynamicallyQuantizableLinear) did not run: "
         "MultiheadAttention uses the weights of its out_proj and never calls it; capture the "
@@ -555,7 +555,7 @@ def test_silence_is_empty_when_one_match_ran_or_nothing_is_required(net, photo):
         maps.attach(net, "unused", required=False)
         net(photo)
         maps.clear()
-    assert maps.silence() == ""
+    assert maps._recorder.silence() == ""
 
 
 def test_the_public_names_are_what_they_say():

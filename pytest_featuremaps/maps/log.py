@@ -67,6 +67,11 @@ class Log:
         # Two threads that look one up at the same time may both have put it there.
         return list(dict.fromkeys(self._by_name.get(name, ())))
 
+    def copy(self) -> Log:
+        """Return what is recorded now, without what is only known while a model is recorded."""
+        asked = self.asked_calls.copy()
+        return Log(dict(self.layers), dict(self.paths), maps=[*self.maps], asked_calls=asked)
+
     def replace(self, maps: Sequence[FeatureMap], calls: Mapping[Where, int]) -> None:
         """Hold these maps and counts of calls instead; a layer not named has no calls."""
         self.maps[:] = maps
