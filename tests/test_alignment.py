@@ -11,6 +11,7 @@ from pytest_featuremaps.baseline.alignment import align
 from pytest_featuremaps.baseline.comparing import compare as compare_tables
 from pytest_featuremaps.errors import BaselineError
 from pytest_featuremaps.maps import measuring
+from pytest_featuremaps.maps.feature_maps import view_of
 from pytest_featuremaps.story import story
 
 
@@ -41,7 +42,7 @@ def table(model):
     torch.manual_seed(0)
     with capture(model, "**") as maps, torch.no_grad():
         model(torch.rand(1, 4, 9, 9))
-    return measuring.table(maps)
+    return measuring.table(view_of(maps))
 
 
 def told(before, after, **options):

@@ -20,7 +20,9 @@ from torch.overrides import BaseTorchFunctionMode, _get_current_function_mode_st
 from torch.utils.checkpoint import checkpoint
 
 from pytest_featuremaps import AmbiguousKey, capture
-from pytest_featuremaps.maps.feature_map import FeatureMap
+from pytest_featuremaps.maps.feature_map import record_of
+from pytest_featuremaps.maps.given import has_inputs
+from pytest_featuremaps.maps.record import Record
 from pytest_featuremaps.names.calls import near_ops
 from pytest_featuremaps.recording.interception import (
     FunctionalCalls,
@@ -392,7 +394,7 @@ def test_two_models_that_share_a_module_both_get_its_calls(inputs, x):
         maps.attach(student, "head.relu()", name="student", keep="shapes")
         teacher(x)
     assert list(maps) == ["teacher:head.relu()", "student:head.relu()"]
-    assert [one.has_inputs for one in maps.values()] == [inputs, False]
+    assert [has_inputs(record_of(one)) for one in maps.values()] == [inputs, False]
     assert maps._recorder.silence() == ""
 
 
@@ -403,7 +405,7 @@ def test_a_model_that_is_detached_takes_no_calls_of_the_other_with_it(gone, x):
         maps.attach(model, "**.relu()", name="student")
         maps._recorder.detach(gone)
         model(x)
-    assert [(one.place.layer.model, one.layer) for one in maps.values()] == [
+    assert [(record_of(one).place.layer.model, one.layer) for one in maps.values()] == [
         ({"teacher": "student", "student": "teacher"}[gone], "head.relu()")
     ]
     assert maps._recorder.silence() == ""
@@ -905,8 +907,8 @@ def modes():
     return [type(mode).__name__ for mode in _get_current_function_mode_stack()]
 
 
-def maps_in_memory():
-    return sum(type(one) is FeatureMap for one in gc.get_objects())
+def records_in_memory():
+    return sum(type(one) is Record for one in gc.get_objects())
 
 
 def in_a_thread(call):
@@ -919,7 +921,7 @@ def in_a_thread(call):
 def test_a_recording_that_is_dropped_watches_and_keeps_nothing(left, x):
     model = Body()
     gc.collect()
-    before = maps_in_memory()
+    before = records_in_memory()
     maps = capture(model, "head.relu()")
     other = left and left()
     with other or nullcontext():
@@ -929,7 +931,7 @@ def test_a_recording_that_is_dropped_watches_and_keeps_nothing(left, x):
         for _ in range(10):
             model(x)
         assert modes() == ([] if left is None else ["Counting"])
-    assert maps_in_memory() == before
+    assert records_in_memory() == before
     assert hook_count(model) == 1  # the probe of the recording itself
     gone = weakref.ref(model)
     del model

@@ -14,7 +14,7 @@ from pytest_featuremaps.baseline.tables import INPUTS, Table
 from pytest_featuremaps.baseline.tolerances import Tolerance, asked_for, estimate
 from pytest_featuremaps.errors import CaptureError
 from pytest_featuremaps.maps import measuring
-from pytest_featuremaps.maps.feature_maps import FeatureMaps
+from pytest_featuremaps.maps.feature_maps import FeatureMaps, view_of
 from pytest_featuremaps.story import story
 from pytest_featuremaps.wording import in_columns, listed, plain
 
@@ -105,7 +105,7 @@ def _measured(maps: FeatureMaps, side: str) -> Table:
         )
     if not maps:
         raise CaptureError(f"compare(): the {side} holds no feature map.\n{maps.summary()}")
-    table = measuring.table(maps)
+    table = measuring.table(view_of(maps))
     blind = [line.key for line in table.lines if line.stats and not (line.sketch or line.digest)]
     if blind:
         raise CaptureError(

@@ -13,8 +13,8 @@ from torch import nn
 from pytest_featuremaps.errors import CaptureError
 from pytest_featuremaps.maps import uncalled
 from pytest_featuremaps.maps.asked_calls import AskedCalls
-from pytest_featuremaps.maps.feature_map import FeatureMap
 from pytest_featuremaps.maps.log import Log
+from pytest_featuremaps.maps.record import Record
 from pytest_featuremaps.names.keys import Layer, Where
 from pytest_featuremaps.names.paths import Survey, survey
 from pytest_featuremaps.names.targets import Resolved, Target, resolve
@@ -37,7 +37,7 @@ _LATE = (
 class Moment:
     """What a recording held at one time, to go back to."""
 
-    maps: tuple[FeatureMap, ...]
+    maps: tuple[Record, ...]
     layers: Mapping[Where, Layer]
     demands: int
     entered: Mapping[str, int]
