@@ -206,6 +206,6 @@ def test_a_twin_in_half_precision_agrees_and_its_noise_is_told_layer_by_layer(ph
     comparison = compare(recorded(one, photo), recorded(twin, photo.bfloat16()))
     assert comparison, str(comparison)
     ratios = comparison.signal_to_noise()
-    assert set(ratios) == {entry.key for entry in comparison.entries}
+    assert set(ratios) == {entry.key for entry in comparison._verdict.entries}
     assert all(25 < ratio < 70 for ratio in ratios.values()), ratios
     assert comparison.table().splitlines()[0].split()[:2] == ["feature", "map"]

@@ -6,7 +6,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from torch import nn
 
 from pytest_featuremaps import CaptureError, ShapeSpecError, UnsupportedTensor
 from pytest_featuremaps.maps.feature_map import feature_map_of, record_of

@@ -262,6 +262,18 @@ def test_two_models_have_names(net, photo):
     )
 
 
+def test_a_map_is_one_object_however_it_is_found(net, photo):
+    with capture(net, "**", required=False) as maps:
+        net(photo)
+    one = maps["small_model.conv1"]
+    assert maps["small_model.conv1#0"] is one
+    assert maps.calls("small_model.conv1") == [one]
+    assert maps.only("small_model.*")["small_model.conv1"] is one
+    numbers = one.stats
+    del one
+    assert maps["small_model.conv1"].stats is numbers  # measured once, whoever holds the map
+
+
 def test_only_chooses_layers(net, photo):
     with capture(net, "**") as maps:
         net(photo)
@@ -564,7 +576,6 @@ def test_the_public_names_are_what_they_say():
     assert sorted(pytest_featuremaps.__all__) == pytest_featuremaps.__all__
     for name in pytest_featuremaps.__all__:
         assert getattr(pytest_featuremaps, name).__name__ == name
-    assert set(pytest_featuremaps.__all__) <= set(dir(pytest_featuremaps))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = pytest_featuremaps.nothing
 
