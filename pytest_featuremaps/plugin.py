@@ -235,9 +235,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     if capturing is None:
         yield
     else:
-        with capturing.recording.interception():
+        with capturing.recorder.interception():
             yield
-        silence = capturing.recording.silence()
+        silence = capturing.recorder.silence()
         if silence:
             pytest.fail(silence, pytrace=False)
     comparisons.check_asserted(item)
@@ -297,7 +297,7 @@ def _end(item: pytest.Item) -> None:
     """Close a test's recording, and keep nothing of it."""
     capturing = item.stash.get(_CAPTURING, None)
     if capturing is not None:
-        capturing.recording.close()
+        capturing.recorder.close()
         del item.stash[_CAPTURING]
     if _CAPTURING in item.config.stash:
         del item.config.stash[_CAPTURING]

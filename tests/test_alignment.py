@@ -11,6 +11,7 @@ from pytest_featuremaps.baseline.alignment import align
 from pytest_featuremaps.baseline.comparing import compare as compare_tables
 from pytest_featuremaps.errors import BaselineError
 from pytest_featuremaps.maps import measuring
+from pytest_featuremaps.maps.feature_maps import view_of
 from pytest_featuremaps.story import story
 
 
@@ -41,7 +42,7 @@ def table(model):
     torch.manual_seed(0)
     with capture(model, "**") as maps, torch.no_grad():
         model(torch.rand(1, 4, 9, 9))
-    return measuring.table(maps)
+    return measuring.table(view_of(maps))
 
 
 def told(before, after, **options):
@@ -205,6 +206,6 @@ def test_a_twin_in_half_precision_agrees_and_its_noise_is_told_layer_by_layer(ph
     comparison = compare(recorded(one, photo), recorded(twin, photo.bfloat16()))
     assert comparison, str(comparison)
     ratios = comparison.signal_to_noise()
-    assert set(ratios) == {entry.key for entry in comparison.entries}
+    assert set(ratios) == {entry.key for entry in comparison._verdict.entries}
     assert all(25 < ratio < 70 for ratio in ratios.values()), ratios
     assert comparison.table().splitlines()[0].split()[:2] == ["feature", "map"]

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 from pytest_featuremaps import capture
 from pytest_featuremaps.names.keys import Place
 from pytest_featuremaps.numbers import folding
+from pytest_featuremaps.recording.recorder import Recorder
 from pytest_featuremaps.recording.recording import Recording
 
 
@@ -130,7 +131,7 @@ def recorded(size, **options):
     model, values = chain(3), torch.randn(size)
     with Operations() as bare:
         model(values)
-    with Recording(sketched=options.pop("sketched", True)) as maps:
+    with Recording(Recorder(sketched=options.pop("sketched", True))) as maps:
         maps.attach(model, "*", **options)
         with Operations() as taken:
             model(values)

@@ -11,6 +11,7 @@ from torch import nn
 
 from pytest_featuremaps import capture
 from pytest_featuremaps.baseline.comparing import compare
+from pytest_featuremaps.maps.feature_maps import view_of
 from pytest_featuremaps.maps.measuring import table
 from pytest_featuremaps.story.story import headline, tell
 
@@ -38,7 +39,7 @@ def recorded(layers, *, within):
     photo = torch.rand(1, 3, 9, 9, generator=torch.Generator().manual_seed(1)) - 0.5
     with torch.no_grad(), capture(model.eval(), "**") as maps:
         model(photo)
-    return table(maps)
+    return table(view_of(maps))
 
 
 def tells_apart(layers):

@@ -20,13 +20,16 @@ from torch.overrides import BaseTorchFunctionMode, _get_current_function_mode_st
 from torch.utils.checkpoint import checkpoint
 
 from pytest_featuremaps import AmbiguousKey, capture
-from pytest_featuremaps.maps.feature_map import FeatureMap
+from pytest_featuremaps.maps.feature_map import record_of
+from pytest_featuremaps.maps.given import has_inputs
+from pytest_featuremaps.maps.record import Record
 from pytest_featuremaps.names.calls import near_ops
 from pytest_featuremaps.recording.interception import (
     FunctionalCalls,
     op_name,
     turns_off_fast_path,
 )
+from pytest_featuremaps.recording.recorder import Recorder
 from pytest_featuremaps.recording.recording import Recording
 
 YES, NO = True, False
@@ -391,8 +394,8 @@ def test_two_models_that_share_a_module_both_get_its_calls(inputs, x):
         maps.attach(student, "head.relu()", name="student", keep="shapes")
         teacher(x)
     assert list(maps) == ["teacher:head.relu()", "student:head.relu()"]
-    assert [one.has_inputs for one in maps.values()] == [inputs, False]
-    assert maps.silence() == ""
+    assert [has_inputs(record_of(one)) for one in maps.values()] == [inputs, False]
+    assert maps._recorder.silence() == ""
 
 
 @pytest.mark.parametrize("gone", ["teacher", "student"])
@@ -400,12 +403,12 @@ def test_a_model_that_is_detached_takes_no_calls_of_the_other_with_it(gone, x):
     model = Body()
     with capture(model, "head.relu()", name="teacher") as maps:
         maps.attach(model, "**.relu()", name="student")
-        maps.detach(gone)
+        maps._recorder.detach(gone)
         model(x)
-    assert [(one.place.layer.model, one.layer) for one in maps.values()] == [
+    assert [(record_of(one).place.layer.model, one.layer) for one in maps.values()] == [
         ({"teacher": "student", "student": "teacher"}[gone], "head.relu()")
     ]
-    assert maps.silence() == ""
+    assert maps._recorder.silence() == ""
 
 
 def test_a_part_that_was_put_in_before_a_second_attach_is_watched_and_let_go(x):
@@ -419,7 +422,7 @@ def test_a_part_that_was_put_in_before_a_second_attach_is_watched_and_let_go(x):
         assert list(maps) == ["head.relu()"]
         second = weakref.ref(model.head)
         del model
-        maps.detach("model")
+        maps._recorder.detach("model")
         gc.collect()
         assert first() is second() is None
 
@@ -904,8 +907,8 @@ def modes():
     return [type(mode).__name__ for mode in _get_current_function_mode_stack()]
 
 
-def maps_in_memory():
-    return sum(type(one) is FeatureMap for one in gc.get_objects())
+def records_in_memory():
+    return sum(type(one) is Record for one in gc.get_objects())
 
 
 def in_a_thread(call):
@@ -918,7 +921,7 @@ def in_a_thread(call):
 def test_a_recording_that_is_dropped_watches_and_keeps_nothing(left, x):
     model = Body()
     gc.collect()
-    before = maps_in_memory()
+    before = records_in_memory()
     maps = capture(model, "head.relu()")
     other = left and left()
     with other or nullcontext():
@@ -928,7 +931,7 @@ def test_a_recording_that_is_dropped_watches_and_keeps_nothing(left, x):
         for _ in range(10):
             model(x)
         assert modes() == ([] if left is None else ["Counting"])
-    assert maps_in_memory() == before
+    assert records_in_memory() == before
     assert hook_count(model) == 1  # the probe of the recording itself
     gone = weakref.ref(model)
     del model
@@ -960,7 +963,7 @@ def test_a_recording_that_is_dropped_inside_a_call_is_over_and_inert(x):
 
 def test_a_view_of_a_recording_keeps_it_going(x):
     model = Body()
-    maps = Recording().attach(model, "head.relu()", "**.sin()")
+    maps = Recording(Recorder()).attach(model, "head.relu()", "**.sin()")
     gc.collect()
     model(x)
     assert list(maps) == ["head.relu()"]
@@ -989,11 +992,11 @@ def test_a_recording_that_ends_in_another_thread_is_inert(end, x):
 
 def test_a_recording_that_was_left_in_another_thread_intercepts_each_call_once(x):
     model = Body()
-    with Recording(intercepting=False) as maps:
+    with Recording(Recorder(intercepting=False)) as maps:
         maps.attach(model, "head.relu()")
-        with maps.interception():
-            in_a_thread(maps._calls._leave)
-            with maps.interception():
+        with maps._recorder.interception():
+            in_a_thread(maps._recorder._calls._leave)
+            with maps._recorder.interception():
                 model(x)
     assert list(maps) == ["head.relu()"]
 

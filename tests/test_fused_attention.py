@@ -13,6 +13,9 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from pytest_featuremaps import AmbiguousKey, CaptureError, UnsupportedTensor, capture
 from pytest_featuremaps.maps.attention import recomputed
+from pytest_featuremaps.maps.feature_map import record_of
+from pytest_featuremaps.maps.given import has_inputs
+from pytest_featuremaps.maps.pictures import mosaic, planes
 
 SDPA = "scaled_dot_product_attention()"
 
@@ -206,7 +209,7 @@ def test_averaged_weights_are_one_picture():
     with capture(model := nn.MultiheadAttention(8, 2), ".") as maps:
         model(*[random(5, 3, 8)] * 3)
     assert maps[".[1]"].layout == "NQK"
-    assert maps[".[1]"].mosaic(sample=2).tiles.shape == (1, 5, 5)
+    assert mosaic(record_of(maps[".[1]"]), sample=2).tiles.shape == (1, 5, 5)
 
 
 # --- pictures -------------------------------------------------------------------------------------
@@ -214,12 +217,12 @@ def test_averaged_weights_are_one_picture():
 
 def test_heads_are_tiles_and_one_query_lies_over_the_image():
     weights = attended(*(random(2, 3, 10, 4, seed=seed) for seed in range(3))).attention()
-    assert weights.mosaic().tiles.shape == (3, 10, 10)
-    planes = weights.planes(sample=1, layout="tokens", query=4)
-    np.testing.assert_array_equal(planes.pictures.reshape(3, 9), weights.numpy()[1, :, 4, 1:])
-    np.testing.assert_array_equal(planes.apart[:, 0], weights.numpy()[1, :, 4, 0])
+    assert mosaic(record_of(weights)).tiles.shape == (3, 10, 10)
+    shown = planes(record_of(weights), sample=1, layout="tokens", query=4)
+    np.testing.assert_array_equal(shown.pictures.reshape(3, 9), weights.numpy()[1, :, 4, 1:])
+    np.testing.assert_array_equal(shown.apart[:, 0], weights.numpy()[1, :, 4, 0])
     assert weights.image(query=0).size != weights.image(query=0, layout="tokens:1+3x3").size
-    assert weights.planes(query=0).pictures.shape == (3, 1, 10)
+    assert planes(record_of(weights), query=0).pictures.shape == (3, 1, 10)
 
 
 def test_a_grid_that_is_declared_for_the_call_is_that_of_its_weights():
@@ -228,10 +231,10 @@ def test_a_grid_that_is_declared_for_the_call_is_that_of_its_weights():
         model(query, key, value)
     weights = maps[SDPA].attention()
     assert weights.layout == "NCQK"
-    assert weights.planes(query=0).pictures.shape == (2, 2, 3)
-    assert weights.planes().pictures.shape == (2, 7, 7)
+    assert planes(record_of(weights), query=0).pictures.shape == (2, 2, 3)
+    assert planes(record_of(weights)).pictures.shape == (2, 7, 7)
     assert maps[SDPA].layout == "NCLE"
-    assert maps[SDPA].mosaic().tiles.shape == (16, 2, 3)
+    assert mosaic(record_of(maps[SDPA])).tiles.shape == (16, 2, 3)
 
 
 def test_a_query_that_is_not_there_is_told():
@@ -326,7 +329,7 @@ def test_the_richest_of_two_wishes_for_a_call_is_kept():
             with capture(model := Adds(), first, **options) as maps:
                 maps.attach(model, second, **({} if options else {"inputs": True}))
                 model(torch.ones(2))
-            assert maps["add()"].has_inputs
+            assert has_inputs(record_of(maps["add()"]))
 
 
 @pytest.mark.parametrize("second", ["add()", "**.add()"])
@@ -346,7 +349,7 @@ def test_two_wishes_for_a_call_that_exclude_each_other_are_refused_before_the_fo
         maps.attach(model, second, inputs=True)
         model(torch.ones(2, 3))
     assert list(maps) == ["add()#0", "add()#1"]
-    assert [one.has_inputs for one in maps.values()] == [False, True]
+    assert [has_inputs(record_of(one)) for one in maps.values()] == [False, True]
     assert maps["add()#1"].tensor.shape == (2, 3)
 
 

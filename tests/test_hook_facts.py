@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from pytest_featuremaps import CaptureError, UnsupportedTensor, capture
+from pytest_featuremaps.recording.recorder import Recorder
 from pytest_featuremaps.recording.recording import Recording
 
 SCRIPTING = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
@@ -231,7 +232,7 @@ def test_an_error_in_our_hook_never_reaches_the_users_forward():
 
 def test_hooks_that_go_on_during_a_forward_work_from_the_next_call(block):
     """F5: a module's hooks are listed before the first of them runs."""
-    with Recording() as recording:
+    with Recording(Recorder()) as recording:
 
         def attach(*_):
             recording.attach(block, "linear")
@@ -693,7 +694,7 @@ def test_a_part_that_tracing_took_apart_is_told():
     with capture(model, "0", "0.0") as maps:
         model(X)
     assert list(maps) == ["0.0"]
-    assert maps.silence().splitlines()[0] == (
+    assert maps._recorder.silence().splitlines()[0] == (
         "capture(\"0\"): '0' (Module) did not run: a traced model is a graph, in which what this "
         "module did has been taken apart; capture the model that was traced."
     )
@@ -758,7 +759,7 @@ def test_attention_projects_by_weight():
     model = encoder(enable_nested_tensor=False)
     with capture(model, "**.out_proj") as maps:
         model(torch.rand(2, 4, 8))
-    assert maps.silence().splitlines()[0] == (
+    assert maps._recorder.silence().splitlines()[0] == (
         'capture("**.out_proj"): none of the 2 modules it matches ran: '
         "layers.0.self_attn.out_proj, layers.1.self_attn.out_proj: MultiheadAttention uses the "
         "weights of its out_proj and never calls it; capture the MultiheadAttention."
@@ -780,7 +781,7 @@ def test_nested_tensors_of_a_padded_batch_are_told_and_break_nothing():
         "with enable_nested_tensor=False"
     )
     assert f"could not be recorded: layers.0, layers.1 ({reason})" in maps.summary().splitlines()
-    assert maps.silence().splitlines()[0] == (
+    assert maps._recorder.silence().splitlines()[0] == (
         'capture("layers.*"): none of the 2 modules it matches has a feature map: layers.0, '
         f"layers.1: it ran, but its output could not be recorded: {reason}."
     )
@@ -807,7 +808,7 @@ def test_containers_are_told_from_modules_that_run(block):
     with capture(model, "**", "blocks") as maps:
         model(X)
     assert list(maps) == ["blocks.0", "blocks.1.0", "blocks.1", "named.a"]
-    assert maps.silence().splitlines()[0] == (
+    assert maps._recorder.silence().splitlines()[0] == (
         "capture(\"blocks\"): 'blocks' (ModuleList) did not run: a ModuleList holds modules and is "
         "never called itself; capture what it holds, such as 'blocks.*'."
     )
@@ -839,7 +840,7 @@ def test_what_checkpointing_computes_again_is_left_out(reentrant):
     # Without reentry, the second forward stops once it has made what backward needs.
     again = "block, block.linear, block.relu" if reentrant else "block.linear"
     assert maps.summary().splitlines()[-1] == f"calls during backward left out: {again}"
-    assert maps.silence() == ""
+    assert maps._recorder.silence() == ""
 
 
 def test_gradients_inside_a_checkpoint():
@@ -917,7 +918,7 @@ def test_tensors_inside_transforms_are_unwrapped_or_refused(block):
     assert torch.equal(maps["linear"].tensor, block.linear(X))
     with capture(block, "linear") as maps:
         torch.func.vmap(block)(torch.ones(3, 2))
-    assert maps.silence().splitlines()[0] == (
+    assert maps._recorder.silence().splitlines()[0] == (
         "capture(\"linear\"): 'linear' (Linear) has no feature map: it ran, but its output could "
         "not be recorded: UnsupportedTensor: inside torch.vmap a tensor stands for one sample of "
         "many and cannot be kept: call the model on the whole batch."
@@ -1059,13 +1060,14 @@ def test_a_model_that_refuses_a_late_hook_keeps_none():
 def test_a_detached_model_has_no_hook_left_and_its_name_is_free():
     """What watches whether a model ran goes with the model."""
     first, second = Block(), Net()
-    with Recording() as recording:
+    recorder = Recorder()
+    with Recording(recorder) as recording:
         recording.attach(first, "linear", name="model")
-        recording.detach("model")
+        recorder.detach("model")
         assert hook_count(first) == 0
         recording.attach(second, "unused", name="model")
         second(torch.ones(1, 3, 8, 8))
-        assert recording.silence().splitlines()[0] == (
+        assert recorder.silence().splitlines()[0] == (
             "capture(\"unused\"): 'unused' (Linear) did not run: the model ran without it; "
             "perhaps a branch was not taken, or an error of it was caught."
         )
@@ -1084,7 +1086,7 @@ model = Net()
 with capture(model, "relu()") as maps:
     torch.compile(model, backend="eager")(torch.ones(3))
 print(maps.summary().splitlines()[-1])
-print(maps.silence().splitlines()[-3])
+print(maps._recorder.silence().splitlines()[-3])
 """
 
 

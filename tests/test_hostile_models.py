@@ -17,6 +17,7 @@ from torch.overrides import _get_current_function_mode_stack as function_modes
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack as dispatch_modes
 
 from pytest_featuremaps import CaptureError, capture
+from pytest_featuremaps.maps.feature_map import record_of
 
 OPS = ("add", "add_", "mul_", "softmax", "cat")
 WISHES = st.fixed_dictionaries(
@@ -121,8 +122,8 @@ def test_a_random_model_is_recorded_as_it_is(plan, how, wish, calls, use):
     wanted = [one for one in truth.seen if not one[1] or one[1] in calls]
     check(recording, wanted, wish)
     TRIED["feature maps"] += len(recording)
-    kept = [one.tensor for one in recording.values() if one.kept.tensor is not None]
-    alive = [weakref.ref(one) for one in (recording, *recording.values(), *kept)]
+    kept = [one.tensor for one in recording.values() if record_of(one).kept.tensor is not None]
+    alive = [weakref.ref(one) for one in (recording, recording._log, *kept)]
     unwatched, model = weakref.ref(alone), weakref.ref(model)
     del alone, recording, kept
     gc.collect()

@@ -13,6 +13,8 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pytest_featuremaps import CaptureError, capture
+from pytest_featuremaps.maps.feature_map import record_of
+from pytest_featuremaps.maps.values import take
 
 X = torch.arange(24.0).reshape(2, 3, 4) - 5
 
@@ -37,7 +39,7 @@ def test_what_is_not_kept_is_told_where_it_is_asked_for(how):
     one = maps["conv"]
     assert (one.shape, one.dtype, one.device.type) == ((2, 6, 4), torch.float32, "cpu")
     assert one.assert_shape("N 6 L") == {"N": 2, "L": 4}
-    asked = [lambda: one.tensor, one.numpy, one.image, lambda: one.take(0)]
+    asked = [lambda: one.tensor, one.numpy, one.image, lambda: take(record_of(one), 0)]
     asked += [lambda: one.stats, one.assert_finite] if how == "shapes" else []
     for ask in asked:
         with pytest.raises(CaptureError) as caught:
@@ -107,7 +109,7 @@ def test_no_tensor_is_kept_alive(how):
         seen.clear()
         gc.collect()
         assert [one() for one in held] == [None] * len(held)
-        assert not [one for fm in maps.values() for one in fm.kept if is_large(one)]
+        assert not [one for fm in maps.values() for one in record_of(fm).kept if is_large(one)]
         assert all(
             one.inputs[0].shape == one.grad.shape[:1] + one.inputs[0].shape[1:]
             for one in maps.values()
@@ -302,5 +304,5 @@ def test_a_shared_recording_of_two_models_keeps_their_wishes_apart(photo):
         maps.attach(teacher, "features.*", name="teacher", grads=True)
         student(photo)
         teacher(photo).sum().backward()
-    assert {one.kept.how for one in maps.of("student").values()} == {"shapes"}
+    assert {record_of(one).kept.how for one in maps.of("student").values()} == {"shapes"}
     assert all(one.grad.shape == one.shape for one in maps.of("teacher").values())

@@ -7,6 +7,9 @@ from torch.nn import functional
 
 from pytest_featuremaps import capture
 from pytest_featuremaps.layouts.layouts import channel_axis, guess, misfit, slip
+from pytest_featuremaps.maps import axes
+from pytest_featuremaps.maps.feature_map import record_of
+from pytest_featuremaps.maps.values import take
 
 
 class Call(nn.Module):
@@ -60,7 +63,7 @@ def test_the_state_of_a_recurrent_layer_has_its_samples_second(kind):
     assert (output.shape, output.layout) == ((3, 5, 8), "NLC")
     assert states
     assert {(one.shape, one.layout) for one in states} == {((2, 3, 8), "LNC")}
-    assert states[0].take(1).shape == (2, 1, 8)
+    assert take(record_of(states[0]), 1).shape == (2, 1, 8)
 
 
 @pytest.mark.parametrize(("layer", "shape", "layout"), BY_LAYER, ids=str)
@@ -69,7 +72,7 @@ def test_a_layer_says_what_its_axes_mean(layer, shape, layout):
         layer(torch.ones(shape))
     assert maps["."].layout == layout
     expected = layout.index("C") if layout else None
-    assert maps["."].channel_axis == expected
+    assert axes.channel_axis(record_of(maps["."])) == expected
 
 
 BY_CALL = {

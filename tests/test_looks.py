@@ -12,9 +12,13 @@ from PIL import Image
 from raised import text
 from torch import nn
 
-from pytest_featuremaps import CaptureError, FeatureMap, UnsupportedTensor, capture, rendering
+from pytest_featuremaps import CaptureError, UnsupportedTensor, capture, rendering
 from pytest_featuremaps.maps import sheets
+from pytest_featuremaps.maps.feature_map import feature_map_of, record_of
 from pytest_featuremaps.maps.keeping import keep
+from pytest_featuremaps.maps.pictures import mosaic
+from pytest_featuremaps.maps.record import Record
+from pytest_featuremaps.maps.values import stats, take
 from pytest_featuremaps.names.keys import Layer, Place
 from pytest_featuremaps.rendering import (
     DEAD,
@@ -36,7 +40,7 @@ from pytest_featuremaps.rendering.colours import DEAD_LINE, FLAT_LINE, shown
 
 def feature_map(tensor, module_type="Conv2d", **options):
     layer = Layer("model", "conv", module_type, {"model"}, **options)
-    return FeatureMap(Place(layer, 0), keep(torch.as_tensor(tensor)))
+    return feature_map_of(Record(Place(layer, 0), keep(torch.as_tensor(tensor))))
 
 
 def pixels(image):
@@ -139,7 +143,7 @@ def test_ranges_are_those_of_each_channel_or_of_the_layer():
 def test_grey_is_the_picture_that_baselines_hold():
     one = feature_map(torch.rand(1, 3, 5, 4))
     image = one.image(scale=2, colours="grey", numbers=False)
-    assert (pixels(image) == pixels(one.mosaic().image(2))).all()
+    assert (pixels(image) == pixels(mosaic(record_of(one)).image(2))).all()
 
 
 @pytest.mark.parametrize(("option", "message"), [
@@ -232,7 +236,7 @@ def test_tiles_are_enlarged_without_new_colours_and_numbered():
     image = one.image(scale=4)
     assert image.mode == "RGB"
     tile = pixels(image)[13 : 13 + 24, :20]
-    exact = pixels(rendering.pick(one.mosaic(), [0]).image(4))
+    exact = pixels(rendering.pick(mosaic(record_of(one)), [0]).image(4))
     assert (tile != exact).any()  # in colour
     grey = pixels(one.image(scale=4, colours="grey"))[13 : 13 + 24, :20]
     assert (grey == exact).all()
@@ -248,17 +252,17 @@ def test_tiles_are_enlarged_without_new_colours_and_numbered():
 def test_every_tile_is_on_the_page_whole(count, height, width, scale):
     tiles = np.full((count, height, width), LOWEST, np.uint8)
     ends = np.zeros(count)
-    mosaic = rendering.Mosaic(tiles, tuple(range(count)), ends, ends + 1, 1.0)
-    image = pixels(rendering.numbered(mosaic, palette("ramp"), scale, labels=[""] * count))
+    whole = rendering.Mosaic(tiles, tuple(range(count)), ends, ends + 1, 1.0)
+    image = pixels(rendering.numbered(whole, palette("ramp"), scale, labels=[""] * count))
     drawn = (image == colour("ramp", LOWEST)).all(axis=2).sum()
     assert drawn == tiles.size * scale * scale
 
 
 def test_a_number_is_never_cut_off():
     values = torch.rand(1, 12, 2, 2)
-    mosaic = feature_map(values).mosaic()
-    image = pixels(rendering.numbered(mosaic, palette("ramp"), 1))
-    alone = pixels(rendering.numbered(rendering.pick(mosaic, [10, 11]), palette("ramp"), 30))
+    whole = mosaic(record_of(feature_map(values)))
+    image = pixels(rendering.numbered(whole, palette("ramp"), 1))
+    alone = pixels(rendering.numbered(rendering.pick(whole, [10, 11]), palette("ramp"), 30))
     heads = [(one[:13] < 200).any(axis=2).sum() for one in (image[-19:], alone)]
     assert heads[0] >= heads[1] // 2 > 5
     values = torch.rand(1, 10, 100)
@@ -274,8 +278,8 @@ def test_tiles_are_as_wide_as_their_numbers():
 
 
 def test_a_row_has_its_number_before_it():
-    mosaic = feature_map(torch.rand(1, 3, 9), "Conv1d").mosaic()
-    image = pixels(rendering.numbered(mosaic, palette("ramp"), 12))
+    whole = mosaic(record_of(feature_map(torch.rand(1, 3, 9), "Conv1d")))
+    image = pixels(rendering.numbered(whole, palette("ramp"), 12))
     assert image.shape[0] == 3 * (12 + 1)
     assert all(image[13 * row : 13 * row + 12, :10].min() < 200 for row in range(3))
     assert (image[12, -9 * 12 :] == 255).all()
@@ -287,7 +291,7 @@ def test_slices_of_a_volume_have_gaps_between_them():
     tile = image[13:, : 2 * 6 + 2]
     assert (tile[6:8] == 255).all()
     assert (tile[: 2 * 6 + 2, 6:8] == 255).all()
-    whole = rendering.numbered(one.mosaic(), palette("ramp"), 2, parts=(2, 2))
+    whole = rendering.numbered(mosaic(record_of(one)), palette("ramp"), 2, parts=(2, 2))
     assert whole.size == (2 * (14 + 4), 13 + 14 + 4)
 
 
@@ -314,7 +318,7 @@ def test_files_take_the_options_of_the_picture(tmp_path):
     one = feature_map(torch.rand(1, 3, 5, 4) - 0.5)
     path = one.save(tmp_path / "all.png", colours="grey", numbers=False, scale=1)
     with Image.open(path) as picture:
-        assert (pixels(picture) == pixels(one.mosaic().image(1))).all()
+        assert (pixels(picture) == pixels(mosaic(record_of(one)).image(1))).all()
     for options in ({}, {"colours": "auto", "ranges": "layer"}):
         paths = one.save_channels(tmp_path, scale=2, **options)
         same = {"colours": "grey", "channels": [1], "scale": 2} | options
@@ -336,7 +340,7 @@ def test_tokens_are_folded_and_those_before_the_patches_shown_apart():
     image = one.image(scale=4)
     assert image.height > plain.height
     assert (pixels(image) == pixels(feature_map(values).image(scale=4, layout="tokens"))).all()
-    assert one.mosaic().tiles.shape == (3, 3, 3)
+    assert mosaic(record_of(one)).tiles.shape == (3, 3, 3)
 
 
 def test_what_can_be_read_in_several_ways_is_an_error_with_the_choices():
@@ -351,7 +355,7 @@ def test_what_can_be_read_in_several_ways_is_an_error_with_the_choices():
         "Say which one is meant when you capture, or in image(layout=...).",
     ]
     with pytest.raises(CaptureError) as caught:
-        feature_map(torch.rand(1, 7, 7, 96), "SwinBlock").mosaic()
+        mosaic(record_of(feature_map(torch.rand(1, 7, 7, 96), "SwinBlock")))
     assert text(caught)[1:3] == [
         '  layout="NCHW"    7 channels, 7x96',
         '  layout="NHWC"    96 channels, 7x7',
@@ -362,8 +366,8 @@ def test_what_can_be_read_in_several_ways_is_an_error_with_the_choices():
 def test_a_declared_layout_beats_a_guess():
     values = torch.rand(1, 7, 7, 96)
     declared = feature_map(values, "SwinBlock", layout="NHWC")
-    assert declared.mosaic().tiles.shape == (96, 7, 7)
-    assert feature_map(values, layout="NHWC").mosaic().tiles.shape == (96, 7, 7)
+    assert mosaic(record_of(declared)).tiles.shape == (96, 7, 7)
+    assert mosaic(record_of(feature_map(values, layout="NHWC"))).tiles.shape == (96, 7, 7)
     assert (pixels(declared.image()) == pixels(feature_map(values).image(layout="NHWC"))).all()
 
 
@@ -388,8 +392,8 @@ def test_recurrent_layers_put_positions_first():
     with capture(model, ".") as maps:
         model(values)
     assert maps[".[0]"].layout == "LNC"
-    assert maps[".[0]"].mosaic(sample=1).tiles.shape == (4, 1, 5)
-    assert torch.equal(maps[".[0]"].take(1).tensor, maps[".[0]"].tensor[:, 1:])
+    assert mosaic(record_of(maps[".[0]"]), sample=1).tiles.shape == (4, 1, 5)
+    assert torch.equal(take(record_of(maps[".[0]"]), 1).kept.tensor, maps[".[0]"].tensor[:, 1:])
     model = nn.LSTM(3, 4, batch_first=True)
     with capture(model, ".") as maps:
         model(values)
@@ -400,7 +404,7 @@ def test_recurrent_layers_put_positions_first():
 def test_a_vector_is_drawn():
     vector = feature_map(torch.rand(2, 10), "Linear")
     assert vector.image(scale=2, numbers=False).size == (20, 2)
-    assert feature_map(torch.rand(2, 256), "Linear").mosaic().tiles.shape == (1, 16, 16)
+    assert mosaic(record_of(feature_map(torch.rand(2, 256), "Linear"))).tiles.shape == (1, 16, 16)
 
 
 # --- features as colour ---------------------------------------------------------------------------
@@ -618,8 +622,8 @@ def test_a_map_without_a_picture_says_so_on_the_sheet():
         (".[0]  (Odd)", "1x3x4x4, channels 0 to 2 of 3, values "
           f"{maps['.[0]'].stats.min:.3g} to {maps['.[0]'].stats.max:.3g}", False),
         (".[1]  (Odd)", "scalar, not drawn: has shape (): there is no picture of it.", True),
-        (".[2]  (Odd)", f"4x4, values {maps['.[2]'].take(0).stats.min:.3g} to "
-         f"{maps['.[2]'].take(0).stats.max:.3g}", False),
+        (".[2]  (Odd)", f"4x4, values {stats(take(record_of(maps['.[2]']), 0)).min:.3g} to "
+         f"{stats(take(record_of(maps['.[2]']), 0)).max:.3g}", False),
         (".[3]  (Odd)", "1x3x4x4, not drawn: has complex values: there is no picture of it.", True),
     ]  # fmt: skip
 
@@ -628,7 +632,7 @@ def test_a_map_that_can_be_read_in_several_ways_says_so_on_the_sheet():
     one = feature_map(torch.rand(1, 16, 4), "Block")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rendering, "page", lambda bands, legend: bands)
-        (band,) = sheets.sheet({"conv": one}, looks.Look(), sample=0, most=16)
+        (band,) = sheets.sheet({"conv": record_of(one)}, looks.Look(), sample=0, most=16)
     assert band.note == (
         "1x16x4, not drawn: has shape (1, 16, 4), which can be read in several ways: choose "
         'layout="NLC", "tokens", "NCL" or "CHW", here or where you capture'
@@ -646,7 +650,7 @@ def test_sequences_are_rows_of_a_sheet_and_cut_where_they_are_long(length, width
     one = feature_map(torch.arange(3.0 * length).reshape(1, 3, length), "Conv1d")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rendering, "page", lambda bands, legend: bands)
-        (band,) = sheets.sheet({"conv": one}, looks.Look(), sample=0, most=2)
+        (band,) = sheets.sheet({"conv": record_of(one)}, looks.Look(), sample=0, most=2)
     assert band.note == note
     assert width < band.image.width < width + 30
     assert band.image.height == 2 * (12 + 1)
@@ -712,7 +716,7 @@ def test_large_maps_are_made_smaller_on_a_sheet_and_keep_their_marks():
     one = feature_map(values)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rendering, "page", lambda bands, legend: bands)
-        (band,) = sheets.sheet({"conv": one}, looks.Look(), sample=0, most=16)
+        (band,) = sheets.sheet({"conv": record_of(one)}, looks.Look(), sample=0, most=16)
     assert band.note.endswith(", one of each 3x3 values")
     assert band.note.startswith("1x10x300x250, channels 0 to 9 of 10")
     assert band.image.size == (10 * (84 + 4), 13 + 100 + 4)
@@ -732,7 +736,7 @@ def test_a_map_without_values_has_no_picture(shape):
         with pytest.raises(UnsupportedTensor, match=r"has no values: there is no picture of it"):
             one.image(**options)
     assert one._repr_png_() is None
-    assert sheets.sheet({"conv": one}, looks.Look(), sample=0, most=4).height == 40 + 16
+    assert sheets.sheet({"conv": record_of(one)}, looks.Look(), sample=0, most=4).height == 40 + 16
 
 
 def test_a_sheet_of_nothing_and_of_a_wrong_sample(maps):

@@ -9,6 +9,8 @@ from torch import nn
 
 from pytest_featuremaps import capture
 from pytest_featuremaps.baseline import comparing
+from pytest_featuremaps.maps.feature_map import record_of
+from pytest_featuremaps.maps.feature_maps import view_of
 from pytest_featuremaps.maps.measuring import environment, line, table
 from pytest_featuremaps.recording.weights import weights_of
 
@@ -18,7 +20,7 @@ def digest_after(model, change=lambda model: None):
     with capture(model, ".") as maps:
         model(torch.ones(1, 2))
     change(model)
-    return line(".", maps["."]).weights
+    return line(".", record_of(maps["."])).weights
 
 
 def linear():
@@ -69,7 +71,7 @@ def test_a_model_that_is_gone_says_nothing():
         model(torch.ones(1, 2))
     one = maps["."]
     del model
-    assert line(".", one).weights == ""
+    assert line(".", record_of(one)).weights == ""
 
 
 def test_a_model_that_is_gone_and_had_no_weights_had_none():
@@ -78,7 +80,7 @@ def test_a_model_that_is_gone_and_had_no_weights_had_none():
         model(torch.ones(1, 2))
     one = maps["."]
     del model
-    assert line(".", one).weights is None
+    assert line(".", record_of(one)).weights is None
 
 
 @pytest.mark.parametrize("keep", ["values", "stats", "shapes"])
@@ -87,7 +89,7 @@ def test_what_was_kept_is_measured_and_compared(net, photo, keep):
     for _ in range(2):
         with capture(net, "**", keep=keep) as maps:
             net(photo)
-        tables.append(table(maps))
+        tables.append(table(view_of(maps)))
     known = {"values": {"stats", "sketch", "digest"}, "stats": {"stats", "sketch"}, "shapes": set()}
     for one in tables[0].lines:
         found = {name for name in ("stats", "sketch", "digest") if getattr(one, name)}
@@ -97,7 +99,7 @@ def test_what_was_kept_is_measured_and_compared(net, photo, keep):
     wider.features[2] = nn.Conv2d(8, 3, 1)
     with capture(wider, "**", keep=keep) as maps:
         wider(photo)
-    assert comparing.compare(tables[0], table(maps)).first.kind in {"changed", "reshaped"}
+    assert comparing.compare(tables[0], table(view_of(maps))).first.kind in {"changed", "reshaped"}
 
 
 def test_one_sample_is_measured_on_its_own(photo):
@@ -105,7 +107,7 @@ def test_one_sample_is_measured_on_its_own(photo):
     with capture(model, ".") as maps:
         model(photo)
         model(photo[:1])
-    both, alone = maps.values()
+    both, alone = map(record_of, maps.values())
     assert line("key", both, sample=0).digest == line("key", alone).digest
     assert line("key", both).digest != line("key", alone).digest
 
@@ -122,4 +124,4 @@ def test_a_map_survives_pickling_without_its_model(net, photo):
     one = pickle.loads(pickle.dumps(maps["small_model.conv1"]))  # noqa: S301 - made here
     assert torch.equal(one.tensor, maps["small_model.conv1"].tensor)
     assert (one.key, one.shape) == ("small_model.conv1", (2, 4, 10, 10))
-    assert line(one.key, one).weights == ""
+    assert line(one.key, record_of(one)).weights == ""

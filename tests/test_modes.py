@@ -109,7 +109,7 @@ def test_the_modes_are_back_where_they_were_after_an_error_of_ours(x):
     with outer, inner, capture(model, ".") as maps:
         model(x)
         x.cos()
-    assert "it is closed" in maps.silence()
+    assert "it is closed" in maps._recorder.silence()
     assert [call.__name__ for call in outer.calls] == ["sin", "cos"]
     assert outer.calls == inner.calls
 
@@ -173,4 +173,6 @@ def test_a_graph_that_make_fx_draws_holds_nothing_of_ours(options, how, x):
     with capture(model, ".", "0", "0.relu()", **options) as maps:
         assert drawn() == bare
     assert list(maps) == []
-    assert "'relu' was called only while the model was traced or exported." in maps.silence()
+    assert (
+        "'relu' was called only while the model was traced or exported." in maps._recorder.silence()
+    )

@@ -18,6 +18,8 @@ from torch import nn
 
 import pytest_featuremaps
 from pytest_featuremaps import AmbiguousKey, CaptureError, FeatureMaps, capture
+from pytest_featuremaps.maps.feature_map import record_of
+from pytest_featuremaps.maps.feature_maps import view_of
 
 
 def test_the_true_output_survives_an_in_place_activation(net, photo):
@@ -199,7 +201,7 @@ def test_an_lstm_has_its_states(photo):
         model(torch.rand(2, 4, 3))
     assert list(maps)[:3] == ["rnn#0[0]", "rnn#0[1][0]", "rnn#0[1][1]"]
     assert maps["rnn#1[1][0]"].shape == (1, 2, 5)
-    assert maps["rnn#1[1][0]"].place.leaf == (1, 0)
+    assert record_of(maps["rnn#1[1][0]"]).place.leaf == (1, 0)
     with pytest.raises(AmbiguousKey, match="means 2 feature maps"):
         maps["rnn#1[1]"]
 
@@ -258,6 +260,18 @@ def test_two_models_have_names(net, photo):
     assert str(caught.value) == (
         "No model named 'pupil' is recorded. Recorded are: student, teacher."
     )
+
+
+def test_a_map_is_one_object_however_it_is_found(net, photo):
+    with capture(net, "**", required=False) as maps:
+        net(photo)
+    one = maps["small_model.conv1"]
+    assert maps["small_model.conv1#0"] is one
+    assert maps.calls("small_model.conv1") == [one]
+    assert maps.only("small_model.*")["small_model.conv1"] is one
+    numbers = one.stats
+    del one
+    assert maps["small_model.conv1"].stats is numbers  # measured once, whoever holds the map
 
 
 def test_only_chooses_layers(net, photo):
@@ -451,7 +465,7 @@ def test_inputs_that_cannot_be_kept_are_told_where_they_are_read():
     model = Pad()
     with capture(model, ".", inputs=True) as maps:
         model(torch.nested.as_nested_tensor([torch.ones(2, 3), torch.ones(1, 3)]))
-    assert maps.silence() == ""
+    assert maps._recorder.silence() == ""
     assert maps["."].shape == (2, 2, 3)
     reason = (
         "UnsupportedTensor: a nested tensor's samples differ in size, so it has no one shape: pad "
@@ -493,10 +507,10 @@ def test_a_long_list_of_numbers_is_passed_over(photo):
     model = Long()
     with capture(model, ".", keep="stats") as maps:
         model(photo, list(range(2000)))
-    assert maps.inputs_digest() is None
+    assert view_of(maps).inputs_digest() is None
     with capture(model, ".", keep="stats") as maps:
         model(photo, list(range(20)))
-    assert maps.inputs_digest()
+    assert view_of(maps).inputs_digest()
 
 
 def test_a_name_that_is_no_word_is_told(net):
@@ -542,7 +556,7 @@ def test_silence_names_each_target_and_what_ran(net, photo):
     with capture(net, "small_model.conv1", "unused") as maps:
         maps.attach(net, "*nused", where=nn.Linear)
         net(photo)
-    assert maps.silence().splitlines() == [
+    assert maps._recorder.silence().splitlines() == [
         "capture(\"unused\"): 'unused' (Linear) did not run: the model ran without it; "
         "perhaps a branch was not taken, or an error of it was caught.",
         "capture(\"*nused\", where=Linear): the one module it matches, 'unused' (Linear), did not "
@@ -557,7 +571,7 @@ def test_silence_knows_modules_that_never_run():
     model = nn.Sequential(nn.MultiheadAttention(4, 2), nn.ModuleList([nn.ReLU()]))
     with capture(model, "0.out_proj", "1") as maps:
         pass
-    first, second = maps.silence().splitlines()[:2]
+    first, second = maps._recorder.silence().splitlines()[:2]
     assert first == (
         "capture(\"0.out_proj\"): '0.out_proj' (NonDynamicallyQuantizableLinear) did not run: "
         "MultiheadAttention uses the weights of its out_proj and never calls it; capture the "
@@ -574,14 +588,13 @@ def test_silence_is_empty_when_one_match_ran_or_nothing_is_required(net, photo):
         maps.attach(net, "unused", required=False)
         net(photo)
         maps.clear()
-    assert maps.silence() == ""
+    assert maps._recorder.silence() == ""
 
 
 def test_the_public_names_are_what_they_say():
     assert sorted(pytest_featuremaps.__all__) == pytest_featuremaps.__all__
     for name in pytest_featuremaps.__all__:
         assert getattr(pytest_featuremaps, name).__name__ == name
-    assert set(pytest_featuremaps.__all__) <= set(dir(pytest_featuremaps))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = pytest_featuremaps.nothing
 

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pytest_featuremaps import CaptureError, capture
 from pytest_featuremaps.errors import MissingMap
+from pytest_featuremaps.recording.recorder import Recorder
 from pytest_featuremaps.recording.recording import Recording
 
 X = torch.tensor([[1.0, -2.0]])
@@ -180,7 +181,7 @@ def test_an_exact_target_is_told_with_its_cause(make, line):
         if isinstance(model, Again):
             output.sum().backward()
     ran = "child, first" if "has no feature map" in line else "first"
-    assert maps.silence().splitlines() == [
+    assert maps._recorder.silence().splitlines() == [
         f'capture("child"): {line}',
         f"Captured and ran: {ran}.",
         LAST,
@@ -198,7 +199,7 @@ def test_a_pattern_is_told_the_cause_that_its_matches_share():
     model = nn.Sequential(OrderedDict(a=Again(), b=Again()))
     with capture(model, "*.child") as maps:
         model(X.clone().requires_grad_()).sum().backward()
-    assert maps.silence().splitlines()[0] == (
+    assert maps._recorder.silence().splitlines()[0] == (
         'capture("*.child"): none of the 2 modules it matches ran: a.child, b.child: it only ran '
         "during backward(), where checkpointing repeats a forward."
     )
@@ -212,7 +213,7 @@ def test_a_pattern_whose_matches_have_several_causes_names_them_only():
     model = nn.Sequential(OrderedDict(a=Parent(), b=Weighs()))
     with capture(model, "*.child") as maps:
         model(X)
-    assert maps.silence().splitlines()[0] == (
+    assert maps._recorder.silence().splitlines()[0] == (
         'capture("*.child"): none of the 2 modules it matches ran: a.child, b.child.'
     )
 
@@ -221,7 +222,7 @@ def test_an_owner_that_did_not_run_is_named():
     model = nn.Sequential(OrderedDict(part=Parent(child=Calls())))
     with capture(model, "part.child.child", "part.child") as maps:
         model(X)
-    assert maps.silence().splitlines()[:2] == [
+    assert maps._recorder.silence().splitlines()[:2] == [
         "capture(\"part.child.child\"): 'part.child.child' (ReLU) did not run: 'part.child', which "
         "calls it, did not run either.",
         "capture(\"part.child\"): 'part.child' (Calls) did not run: 'part' ran without it; "
@@ -235,7 +236,7 @@ def test_a_model_that_is_not_called_is_told(run):
     with capture(model, "child", ".", "**.child") as maps:
         run(model)
     one = f"did not run: {NOT_CALLED}."
-    assert maps.silence().splitlines()[:3] == [
+    assert maps._recorder.silence().splitlines()[:3] == [
         f"capture(\"child\"): 'child' (ReLU) {one}",
         f"capture(\".\"): '.' (Parent) {one}",
         f"capture(\"**.child\"): the one module it matches, 'child' (ReLU), {one}",
@@ -246,7 +247,7 @@ def test_an_attention_projects_by_weight():
     attention = nn.MultiheadAttention(2, 1, batch_first=True)
     with capture(attention, "out_proj") as maps:
         attention(X[None], X[None], X[None])
-    assert maps.silence().splitlines()[0] == (
+    assert maps._recorder.silence().splitlines()[0] == (
         "capture(\"out_proj\"): 'out_proj' (NonDynamicallyQuantizableLinear) did not run: "
         "MultiheadAttention uses the weights of its out_proj and never calls it; capture the "
         "MultiheadAttention."
@@ -260,7 +261,7 @@ def test_a_module_that_was_replaced_after_the_hooks_went_on_is_told():
         model.child = nn.Tanh()
         model(X)
     assert hook_count(before) == 0
-    assert maps.silence().splitlines()[0] == (
+    assert maps._recorder.silence().splitlines()[0] == (
         "capture(\"child\"): 'child' (ReLU) did not run: the model has another module in its place "
         "now (Tanh); capture after it was changed."
     )
@@ -274,7 +275,7 @@ def test_a_functional_call_that_gave_nothing_to_record_is_told():
     model = Counts()
     with capture(model, "numel()", "mul()") as maps:
         model(X)
-    assert maps.silence().splitlines() == [
+    assert maps._recorder.silence().splitlines() == [
         "capture(\"numel()\"): 'numel' was called, but its value could not be recorded: it gave no "
         "tensor.",
         "Captured and ran: mul(), numel().",
@@ -286,7 +287,7 @@ def test_one_match_that_ran_is_enough_for_a_pattern():
     model = Parent()
     with capture(model, "*", where=nn.Module) as maps:
         model(X)
-    assert maps.silence() == ""
+    assert maps._recorder.silence() == ""
     assert maps.summary().splitlines()[-1] == "did not run: child"
 
 
@@ -298,9 +299,9 @@ def test_a_recorded_call_does_not_hide_one_that_could_not_be_recorded():
     model = Sometimes()
     with capture(model, ".") as maps:
         model(-torch.ones(1))
-        assert maps.silence() == ""
+        assert maps._recorder.silence() == ""
         model(torch.ones(1))
-    assert maps.silence().splitlines()[0] == (
+    assert maps._recorder.silence().splitlines()[0] == (
         "capture(\".\"): '.' (Sometimes) has no feature map of one of its 2 calls: it ran, but its "
         "output could not be recorded: RuntimeError: it is closed."
     )
@@ -311,7 +312,7 @@ def test_what_was_cleared_did_run():
     with capture(model, "child") as maps:
         model(X)
         maps.clear()
-    assert maps.silence() == ""
+    assert maps._recorder.silence() == ""
     with pytest.raises(CaptureError, match="it has not run since the last clear"):
         maps["child"]
 
@@ -321,7 +322,7 @@ def test_nothing_is_required_where_it_is_said():
     with capture(model, "child", required=False) as maps:
         maps.attach(model, "*", where=nn.ReLU, required=False)
         model(X)
-    assert maps.silence() == ""
+    assert maps._recorder.silence() == ""
 
 
 def test_clearing_forgets_what_went_wrong():
@@ -336,27 +337,29 @@ def test_clearing_forgets_what_went_wrong():
 
 def test_going_back_keeps_what_went_wrong_before():
     model = Calls(Unreadable())
-    with Recording() as recording:
+    recorder = Recorder()
+    with Recording(recorder) as recording:
         recording.attach(model, "child")
         model(X)
-        before = recording.silence()
-        start = recording.moment()
+        before = recorder.silence()
+        start = recorder.moment()
         recording.clear()
-        recording.rewind(start)
-        assert recording.silence() == before
+        recorder.rewind(start)
+        assert recorder.silence() == before
     assert "could not be recorded" in before
 
 
 def test_going_back_forgets_what_went_wrong_since():
     model = Calls(Unreadable())
-    with Recording() as recording:
+    recorder = Recorder()
+    with Recording(recorder) as recording:
         recording.attach(model, "child")
-        start = recording.moment()
+        start = recorder.moment()
         model(X)
-        assert "could not be recorded" in recording.silence()
-        recording.rewind(start)
-        assert f"did not run: {NOT_CALLED}" not in recording.silence()
-        assert "could not be recorded" not in recording.silence()
+        assert "could not be recorded" in recorder.silence()
+        recorder.rewind(start)
+        assert f"did not run: {NOT_CALLED}" not in recorder.silence()
+        assert "could not be recorded" not in recorder.silence()
         assert "could not be recorded" not in recording.summary()
 
 
@@ -448,7 +451,7 @@ def test_a_functional_call_that_was_not_made_names_what_was():
     model = nn.Sequential(nn.TransformerEncoderLayer(4, 2, 8), Calls())
     with capture(model, "**.add()", "0.softmax()", "*.mul()", "1.relu()") as maps:
         model(torch.ones(3, 4))
-    assert maps.silence().splitlines() == [
+    assert maps._recorder.silence().splitlines() == [
         "capture(\"**.add()\"): 'add' was called by layers of torch.nn only, which count where "
         "they are named exactly, such as '0.add()'.",
         "capture(\"0.softmax()\"): no 'softmax' was called in the forward of '0' itself.",
@@ -519,7 +522,7 @@ def test_a_functional_call_that_nobody_captured_is_told():
 
 def test_a_summary_names_the_functional_calls_that_were_not_made():
     models = {"teacher": nn.Sequential(Rectifies()), "student": nn.Sequential(Rectifies())}
-    with Recording() as maps:
+    with Recording(Recorder()) as maps:
         for name, model in models.items():
             maps.attach(model, "0.relu()", "**.mul()", "exp()", name=name, required=False)
             model(X)
@@ -527,7 +530,7 @@ def test_a_summary_names_the_functional_calls_that_were_not_made():
     assert maps.summary().splitlines()[-1] == f"did not run: {', '.join(names)}"
     assert maps.of("teacher").summary().splitlines()[-1] == f"did not run: {names[1]}"
     assert "did not run" not in maps.only("0.relu()").summary()
-    maps.detach("teacher")
+    maps._recorder.detach("teacher")
     assert maps.summary().splitlines()[-1] == "did not run: **.mul(), exp()"
 
 
@@ -535,7 +538,7 @@ def silent(model, target, run=lambda model: model(X)):
     """What silence says of one functional target, line by line."""
     with capture(model, target) as maps:
         run(model)
-    *lines, ran, last = maps.silence().splitlines()
+    *lines, ran, last = maps._recorder.silence().splitlines()
     assert (ran, last) == ("Captured and ran: none.", LAST)
     return lines
 

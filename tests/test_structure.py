@@ -14,6 +14,7 @@ from pytest_featuremaps.baseline.alignment import align
 from pytest_featuremaps.baseline.comparing import compare, merge
 from pytest_featuremaps.baseline.table_files import dump, load
 from pytest_featuremaps.baseline.tables import Line, Table
+from pytest_featuremaps.maps.feature_maps import view_of
 from pytest_featuremaps.maps.measuring import table
 from pytest_featuremaps.story.story import headline, tell
 
@@ -60,7 +61,7 @@ def recorded(model):
     photo = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     with torch.no_grad(), capture(model, "**", ".") as maps:
         model(photo)
-    return table(maps)
+    return table(view_of(maps))
 
 
 @pytest.fixture(scope="module")

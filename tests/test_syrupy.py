@@ -13,6 +13,7 @@ TABLE = "__snapshots__/test_it/test_table.jsonl"
 
 BODY = """
 from pytest_featuremaps.snapshots.extensions import TableExtension
+from pytest_featuremaps.maps.feature_maps import view_of
 from pytest_featuremaps.maps.measuring import table
 
 @pytest.mark.capture("relu")
@@ -28,7 +29,7 @@ def test_picture(output, feature_maps, feature_snapshot):
 @pytest.mark.capture("relu")
 def test_syrupys_own_fixture(output, feature_maps, snapshot):
     feature_maps["relu"].tensor.mul_({gain})
-    assert table(feature_maps) == snapshot.use_extension(TableExtension)
+    assert table(view_of(feature_maps)) == snapshot.use_extension(TableExtension)
 """
 
 
@@ -131,7 +132,7 @@ def test_the_extensions_are_found_by_their_names(project):
     body = BODY.partition("@pytest")[0] + (
         '@pytest.mark.capture("relu")\n'
         "def test_table(output, feature_maps, snapshot):\n"
-        "    assert table(feature_maps) == snapshot\n"
+        "    assert table(view_of(feature_maps)) == snapshot\n"
     )
     project.write(body=body)
     option = "--snapshot-default-extension=pytest_featuremaps.snapshots.extensions.TableExtension"

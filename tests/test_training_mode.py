@@ -10,6 +10,8 @@ from torch import nn
 
 from pytest_featuremaps import capture
 from pytest_featuremaps.baseline.comparing import compare
+from pytest_featuremaps.maps.feature_map import record_of
+from pytest_featuremaps.maps.feature_maps import view_of
 from pytest_featuremaps.maps.measuring import table
 from pytest_featuremaps.recording.models import training_of
 from pytest_featuremaps.story.story import headline
@@ -48,7 +50,7 @@ def test_a_cause_names_training_mode_where_the_model_was_not_in_it_before():
     for training in (False, True):
         with capture(model.train(training), "**") as maps, torch.no_grad():
             model(torch.arange(12.0).reshape(3, 4))
-        tables.append(table(maps))
+        tables.append(table(view_of(maps)))
     lines = headline(compare(*tables), "t")
     assert lines[0].startswith("1 changed first: ")
     assert lines[1] == (
@@ -69,10 +71,10 @@ def test_a_map_knows_its_model_and_a_pickled_one_no_more():
     model = nn.Sequential(nn.Linear(4, 4), nn.Dropout())
     with capture(model, "0", "add()", required=False) as maps:
         model(torch.ones(1, 4))
-    assert maps["0"].place.layer.training() == ["1 (Dropout)"]
+    assert record_of(maps["0"]).place.layer.training() == ["1 (Dropout)"]
     again = pickle.loads(pickle.dumps(maps["0"]))  # noqa: S301 - made a moment ago
-    assert again.place.layer.training() == []
-    assert copy.deepcopy(maps)["0"].place.layer.training() == ["1 (Dropout)"]
+    assert record_of(again).place.layer.training() == []
+    assert record_of(copy.deepcopy(maps)["0"]).place.layer.training() == ["1 (Dropout)"]
 
 
 BODY = """

@@ -105,7 +105,12 @@ def test_maps_of_other_shapes_and_of_one_side_have_no_ratio():
     other = nn.Sequential(*net()[:2], nn.Linear(8, 5), nn.Sigmoid())
     comparison = compare(recorded(net(), ONES), recorded(other, ONES))
 
-    assert [entry.kind for entry in comparison.entries] == ["equal", "equal", "reshaped", "added"]
+    assert [entry.kind for entry in comparison._verdict.entries] == [
+        "equal",
+        "equal",
+        "reshaped",
+        "added",
+    ]
     assert comparison.signal_to_noise() == {"0": math.inf, "1": math.inf}
     assert [line.split()[-1] for line in comparison.table().splitlines()[3:]] == [
         "reshaped",

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import nn
 
 from pytest_featuremaps import capture
+from pytest_featuremaps.maps.feature_maps import view_of
 from pytest_featuremaps.maps.measuring import table
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "face_detector"))
@@ -88,7 +89,7 @@ def record(model, inputs, *targets, **options):
     """Give the table of all feature maps, or of some, of one forward."""
     with capture(model, *(targets or ["**"])) as maps:
         model(**inputs)
-    return table(maps, **options)
+    return table(view_of(maps), **options)
 
 
 @torch.no_grad()

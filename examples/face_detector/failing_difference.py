@@ -13,6 +13,8 @@ from face_detector import load_onet, load_photo, normalise
 from torch.nn.functional import avg_pool2d
 
 from pytest_featuremaps import capture
+from pytest_featuremaps.maps.feature_map import record_of
+from pytest_featuremaps.maps.pictures import mosaic
 from pytest_featuremaps.rendering import side_by_side
 
 TARGET = Path(__file__).with_suffix(".png")
@@ -25,8 +27,8 @@ def main():
         onet(face)
         onet(face.flip(1))
     channels = range(12)
-    before = maps["conv1#0"].mosaic(channels=channels)
-    after = maps["conv1#1"].mosaic(channels=channels, like=before)
+    before = mosaic(record_of(maps["conv1#0"]), channels=channels)
+    after = mosaic(record_of(maps["conv1#1"]), channels=channels, like=before)
     side_by_side(before, after, scale=2).save(TARGET, optimize=True)
     print(TARGET)
 

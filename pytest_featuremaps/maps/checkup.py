@@ -9,7 +9,8 @@ import torch
 from pytest_featuremaps.checks import health
 from pytest_featuremaps.checks.vitals import Limits, Vitals
 from pytest_featuremaps.errors import CaptureError, UnsupportedTensor
-from pytest_featuremaps.maps.feature_map import FeatureMap
+from pytest_featuremaps.maps import axes, given, gradients, values
+from pytest_featuremaps.maps.record import Record
 from pytest_featuremaps.numbers.stats import Stats
 
 # What is raised here is told to whoever called a check: pytest ends the traceback there.
@@ -29,7 +30,7 @@ _CLIPPING = frozenset({"hardtanh", "relu6", "clamp", "clip"})
 _LIMITED = _CLIPPING.union(_BOUNDS)
 
 
-def examine(maps: Mapping[str, FeatureMap], limits: Limits) -> str:
+def examine(maps: Mapping[str, Record], limits: Limits) -> str:
     """Say what is wrong with feature maps, in order; empty when nothing is.
 
     Raises:
@@ -48,75 +49,75 @@ def examine(maps: Mapping[str, FeatureMap], limits: Limits) -> str:
     return health.tell(health.examine(vitals, limits))
 
 
-def _vitals(key: str, one: FeatureMap) -> Vitals:
-    numbers, inputs = one.stats, _inputs(one)
+def _vitals(key: str, one: Record) -> Vitals:
+    numbers, inputs = values.stats(one), _inputs(one)
     return Vitals(
         key=key,
-        title=one.place.title,
-        families=one.families,
+        title=one.title,
+        families=axes.families(one),
         numbers=numbers,
         samples=_samples(one),
-        infinite=one.infinite_count,
+        infinite=values.infinite_count(one),
         saturated=_saturated(one),
         inputs=None if inputs is None else [stats for _, stats in inputs],
         inputs_finite=not any(
-            stats.nan_count + taken.infinite_count for taken, stats in inputs or ()
+            stats.nan_count + values.infinite_count(taken) for taken, stats in inputs or ()
         ),
         gradient=_gradient(one),
     )
 
 
-def _samples(one: FeatureMap) -> int:
-    axis = (one.layout or "").find("N")
+def _samples(one: Record) -> int:
+    axis = (axes.layout(one) or "").find("N")
     return one.shape[axis] if axis >= 0 else 1
 
 
-def _inputs(one: FeatureMap) -> list[tuple[FeatureMap, Stats]] | None:
-    return list(_readable(one.inputs)) if one.has_inputs else None
+def _inputs(one: Record) -> list[tuple[Record, Stats]] | None:
+    return list(_readable(given.inputs(one))) if given.has_inputs(one) else None
 
 
-def _readable(maps: Mapping[str, FeatureMap]) -> Iterator[tuple[FeatureMap, Stats]]:
+def _readable(maps: Mapping[str, Record]) -> Iterator[tuple[Record, Stats]]:
     for one in maps.values():
         try:
-            yield one, one.stats
+            yield one, values.stats(one)
         except (CaptureError, UnsupportedTensor):
             continue
 
 
-def _gradient(one: FeatureMap) -> Stats | None:
+def _gradient(one: Record) -> Stats | None:
     try:
-        return one.grad.stats
+        return values.stats(gradients.gradient(one))
     except (CaptureError, UnsupportedTensor):
         return None
 
 
-def _saturated(one: FeatureMap) -> float | None:
+def _saturated(one: Record) -> float | None:
     """Return the share of values at the ends of a function with bounds.
 
     None for another function, and where the values were not kept.
     """
-    name = next((name for name in map(_bare, one.families) if name in _LIMITED), "")
-    values = one.kept.tensor
-    if not name or values is None or not values.numel() or not values.is_floating_point():
+    name = next((name for name in map(_bare, axes.families(one)) if name in _LIMITED), "")
+    kept = one.kept.tensor
+    if not name or kept is None or not kept.numel() or not kept.is_floating_point():
         return None
-    values = values.float()
+    wide = kept.float()
     if name in _CLIPPING:
-        return _at_ends(values, name)
+        return _at_ends(wide, name)
     low, high = _BOUNDS[name]
     near = _NEAR * (high - low)
-    return _share((values <= low + near) | (values >= high - near))
+    return _share((wide <= low + near) | (wide >= high - near))
 
 
 def _bare(name: str) -> str:
     return name.lower().rstrip("_")
 
 
-def _at_ends(values: torch.Tensor, name: str) -> float:
-    low, high = values.min(), values.max()
+def _at_ends(wide: torch.Tensor, name: str) -> float:
+    low, high = wide.min(), wide.max()
     if low == high:
         return 0.0
-    top = values == high
-    return _share(top if name == "relu6" else top | (values == low))
+    top = wide == high
+    return _share(top if name == "relu6" else top | (wide == low))
 
 
 def _share(chosen: torch.Tensor) -> float:

@@ -3,66 +3,130 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
+import numpy as np
 import torch
 
 from pytest_featuremaps.checks import bounds, contracts
 from pytest_featuremaps.checks.grammar import Spec
 from pytest_featuremaps.errors import CaptureError, MissingMap
-from pytest_featuremaps.maps.attention import OPS, recomputed
-from pytest_featuremaps.maps.drawn_tensor import DrawnTensor
-from pytest_featuremaps.maps.keeping import Kept, Unkept, View, keep
-from pytest_featuremaps.names.keys import Place
-from pytest_featuremaps.names.leaves import Leaf, brackets
+from pytest_featuremaps.maps import axes, given, gradients, values
+from pytest_featuremaps.maps.drawable import Drawable
+from pytest_featuremaps.maps.record import Record
+from pytest_featuremaps.numbers.stats import Stats
 from pytest_featuremaps.wording import listed
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 # What is raised here is told to whoever called a check: pytest ends the traceback there.
 __tracebackhide__ = True
 
 
-class FeatureMap(DrawnTensor):
+class FeatureMap(Drawable):
     """One tensor that one call of a module produced, as an independent copy.
 
-    Attributes:
-        place: the layer, the call and the place in the output that it came from.
-        kept: what is known of it: its values, or only statistics or its shape.
-        view: whether the output, a view, was changed in place; None unless its gradient is
-            watched for, and it is one.
-        lost_grad: why a gradient that came could not be kept; empty otherwise.
-        has_history: whether `backward()` could reach it at all, as far as that is known.
+    It shows a record, of which the rooms of this package may ask more: see `record_of`.
     """
 
-    # Most maps never get a gradient, and have no settings.
-    view: View | None = None
-    lost_grad = ""
-    has_history = True
-    _grad: Kept | None = None
-    _passes = 0
-    _settings: Mapping[str, object] = MappingProxyType({})
-
-    def __init__(
-        self,
-        place: Place,
-        kept: Kept,
-        inputs: Mapping[str, Mapping[Leaf, Kept]] | Unkept | None = None,
-        settings: Mapping[str, object] | None = None,
-    ) -> None:
-        super().__init__(place, kept)
-        self._inputs = inputs
-        if settings:
-            self._settings = settings
+    # An ndarray on the left of `==` must leave the comparison to the other operand.
+    __array_ufunc__ = None
 
     @property
-    def has_inputs(self) -> bool:
-        """Whether what went into this call was recorded."""
-        return not (self._inputs is None or isinstance(self._inputs, Unkept))
+    def key(self) -> str:
+        """The shortest name of this map in its recording: `conv`, `conv#1`, `rnn[1][0]`.
+
+        The call is named once the module has run more than once, the place in the output
+        where it holds several tensors, the model where several are recorded.
+        """
+        return self._record.place.key
 
     @property
-    def lost_inputs(self) -> str:
-        """Why what went into this call could not be recorded; empty where it was, or not asked."""
-        return self._inputs.reason if isinstance(self._inputs, Unkept) else ""
+    def layer(self) -> str:
+        """The module's path in its model; `"."` is the model itself."""
+        return self._record.place.layer.path
+
+    @property
+    def call(self) -> int:
+        """Which call of the module this was, from 0."""
+        return self._record.place.call
+
+    @property
+    def module_type(self) -> str:
+        """The name of the module's class, such as `"Conv2d"`."""
+        return self._record.place.layer.module_type
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The sizes of the axes, in elements."""
+        return self._record.kept.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The element type, as the module produced it."""
+        return self._record.kept.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """The device that the module produced it on."""
+        return self._record.kept.device
+
+    @property
+    def layout(self) -> str | None:
+        """What each axis means, such as `"NCHW"`: declared, or known from the module's type.
+
+        None where nothing is known.
+
+        Raises:
+            CaptureError: the declared layout does not fit the shape.
+        """
+        return axes.layout(self._record)
+
+    @property
+    def tensor(self) -> torch.Tensor:
+        """The recorded values, detached, on the device they were made on.
+
+        Raises:
+            CaptureError: they were not kept.
+        """
+        return values.tensor(self._record)
+
+    def numpy(self) -> npt.NDArray[Any]:
+        """Return the values as a new array; what NumPy lacks becomes float32 or complex64.
+
+        Raises:
+            UnsupportedTensor: the tensor has no readable values (meta, sparse, quantised).
+            CaptureError: they were not kept.
+        """
+        return values.array(self._record)
+
+    @property
+    def stats(self) -> Stats:
+        """Mean, standard deviation, extremes and counts, of the whole map and per channel.
+
+        Computed in float64 whatever the dtype; non-finite values are counted and left out
+        of the moments.
+
+        Raises:
+            UnsupportedTensor: the tensor has no readable values (meta, sparse, quantised).
+            CaptureError: the declared layout does not fit the shape, or nothing but the shape
+                was kept.
+        """
+        return values.stats(self._record)
+
+    @property
+    def infinite_count(self) -> int:
+        """How many values are ±Inf.
+
+        `stats.inf_count` counts ±the largest number of a dtype as well: attention masks are
+        filled with it.
+
+        Raises:
+            UnsupportedTensor, CaptureError: as for `stats`.
+        """
+        return values.infinite_count(self._record)
 
     @property
     def inputs(self) -> Inputs:
@@ -73,15 +137,7 @@ class FeatureMap(DrawnTensor):
         Raises:
             CaptureError: it was not recorded.
         """
-        if isinstance(self._inputs, Unkept):
-            raise CaptureError(
-                f"{self.place.title}: what went into it could not be recorded: {self.lost_inputs}."
-            )
-        if self._inputs is None:
-            raise CaptureError(
-                f"{self.place.title} was captured without its inputs.\nCapture it with inputs=True."
-            )
-        return Inputs(self.place, self._inputs)
+        return Inputs(given.inputs(self._record))
 
     @property
     def grad(self) -> FeatureMap:
@@ -92,51 +148,7 @@ class FeatureMap(DrawnTensor):
         Raises:
             CaptureError: it was not recorded, or none has reached this map.
         """
-        if self._grad is None or self.lost_grad or (self.view and self.view.changed):
-            raise CaptureError(self._no_gradient())
-        if self._grad.stats is not None and self._passes > 1:
-            raise CaptureError(
-                f"{self.place.title} has the gradients of {self._passes} backward passes, and "
-                "their statistics do not add up.\n"
-                'Capture it with keep="values", or call backward() once.'
-            )
-        return FeatureMap(self.place._replace(part="grad"), self._grad)
-
-    def _no_gradient(self) -> str:
-        layer = self.place.layer
-        if not layer.grads:
-            functional = self.layer.endswith("()")
-            way = (
-                "It is a functional call, of which values and inputs are recorded; its gradient "
-                "is not."
-            )
-            return f"{self.place.title} was captured without gradients.\n" + (
-                way if functional else "Capture it with grads=True."
-            )
-        if self.lost_grad:
-            return f"{self.place.title}: its gradient could not be recorded: {self.lost_grad}."
-        if self.view and self.view.changed:
-            return (
-                f"{self.place.title} has no gradient: its output is a view that was changed in "
-                "place afterwards, and torch then keeps no gradient of what it was before.\n"
-                "Linear (on three axes), Flatten, LSTM and pooling give such views. Take "
-                "inplace=True away behind this layer, or capture the layer that changes it."
-            )
-        if layer.recomputed:
-            return (
-                f"{self.place.title} has no gradient: checkpointing ran it without gradients, and "
-                "again during backward().\nCall torch.utils.checkpoint with use_reentrant=False."
-            )
-        if not self.has_history:
-            return (
-                f"{self.place.title} has no gradient: it was made without, under no_grad() or "
-                "from nothing that requires one.\nTurn gradients on, or capture a layer behind "
-                "the first parameter that requires them."
-            )
-        return (
-            f"{self.place.title} has no gradient: no backward pass has reached it.\n"
-            "Call backward() on what depends on it, while it is captured and gradients are on."
-        )
+        return feature_map_of(gradients.gradient(self._record))
 
     def attention(self) -> FeatureMap:
         """Return the weights with which this call of attention looked, before any dropout.
@@ -156,29 +168,7 @@ class FeatureMap(DrawnTensor):
             CaptureError: this is no call of attention, or was captured without its inputs.
             UnsupportedTensor: the inputs have no readable values.
         """
-        if self.is_attention:
-            return self
-        if self.module_type not in OPS:
-            raise CaptureError(
-                f"{self.place.title} is no call of attention: it has no weights to show.\n"
-                "Capture such a call, with what goes into it: "
-                'capture("**.scaled_dot_product_attention()", inputs=True).'
-            )
-        given = self.inputs
-        for one in given.values():
-            one.require_values()
-        taken = {name: one.tensor for name, one in given.items()}
-        weights = recomputed(self.module_type, taken, self._settings)
-        place = self.place._replace(leaf=(), siblings=1, part="attention")
-        return FeatureMap(place, keep(weights))
-
-    def add_grad(self, gradient: torch.Tensor) -> None:
-        """Add a gradient that reached this map."""
-        self._passes += 1
-        if self._grad is None or self._grad.tensor is None:
-            self._grad = keep(gradient, self.place.layer.keep)
-        else:
-            self._grad = keep(self._grad.tensor + gradient)
+        return feature_map_of(given.attention(self._record))
 
     def assert_shape(self, spec: Spec, /, **dims: int) -> dict[str, int]:
         """Check the shape, and return the sizes that the specification's names stand for.
@@ -193,7 +183,7 @@ class FeatureMap(DrawnTensor):
             AssertionError: the shape is another one.
             ShapeSpecError: the specification cannot be read.
         """
-        clause = contracts.Clause(self.key, self.place.title, spec, self.shape)
+        clause = contracts.Clause(self.key, self._record.title, spec, self.shape)
         agreement = contracts.hold([clause], dims, given="from an earlier layer")
         if agreement.broken:
             raise AssertionError(contracts.tell_one(agreement, dims))
@@ -217,7 +207,7 @@ class FeatureMap(DrawnTensor):
             ValueError: an interval is empty.
             UnsupportedTensor: the tensor has no readable values.
         """
-        failure = bounds.violations(self.place.title, self.stats, allowed)
+        failure = bounds.violations(self._record.title, self.stats, allowed)
         if failure:
             raise AssertionError(failure)
 
@@ -233,13 +223,16 @@ class FeatureMap(DrawnTensor):
             UnsupportedTensor: the tensor has no readable values, or no axis of channels.
             CaptureError: its statistics were kept without those of each channel.
         """
-        if self.kept.stats is not None and not self.place.layer.channels:
+        one = self._record
+        if one.kept.stats is not None and not one.place.layer.channels:
             raise CaptureError(
-                f'{self.place.title} was captured with keep="stats" and no numbers per channel.\n'
+                f'{one.title} was captured with keep="stats" and no numbers per channel.\n'
                 "Capture it with channels=True as well."
             )
-        axis = f"axis {self.channel_axis} of shape {self.shape}, layout {self.layout or 'unknown'}"
-        failure = bounds.dead_channels(self.place.title, self.stats, max_fraction, axis)
+        axis = (
+            f"axis {axes.channel_axis(one)} of shape {one.shape}, layout {self.layout or 'unknown'}"
+        )
+        failure = bounds.dead_channels(one.title, self.stats, max_fraction, axis)
         if failure:
             raise AssertionError(failure)
 
@@ -250,54 +243,26 @@ class FeatureMap(DrawnTensor):
             AssertionError: it does; the text counts them and says where the first one is.
             UnsupportedTensor: the tensor has no readable values.
         """
-        reason = self.not_finite()
+        reason = values.not_finite(self._record)
         if reason:
             raise AssertionError(reason)
 
-    def not_finite(self) -> str:
-        """Say how many values are NaN or infinite and where the first is; empty when none is.
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> npt.NDArray[Any]:
+        del copy  # numpy() always copies
+        return np.asarray(self.numpy(), dtype=dtype)
 
-        Where only statistics were kept, the place is not known.
-
-        Raises:
-            UnsupportedTensor: the tensor has no readable values.
-        """
-        numbers = self.kept.stats
-        if numbers is not None:
-            return self._counted(numbers.nan_count, self.kept.infinite, numbers.count)
-        self.require_values()
-        values = self.widened()
-        bad = ~torch.isfinite(values)
-        count = int(bad.sum())
-        if not count:
-            return ""
-        nans = int(torch.isnan(values).sum())
-        place = tuple(bad.nonzero()[0].tolist())
-        return (
-            self._counted(nans, count - nans, self.tensor.numel())
-            + f"\n  the first at index {place} of shape {self.shape}"
-        )
-
-    def _counted(self, nans: int, infinite: int, count: int) -> str:
-        if not nans + infinite:
-            return ""
-        return (
-            f"{self.place.title} is not finite: {nans} NaN and {infinite} infinite of "
-            f"{count} values."
-        )
+    def __repr__(self) -> str:
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"<FeatureMap {self._record.title} {self.shape} {dtype}>"
 
 
 class Inputs(Mapping[str, FeatureMap]):
     """What went into one call of a module: feature maps by parameter name, or by position."""
 
-    def __init__(self, place: Place, inputs: Mapping[str, Mapping[Leaf, Kept]]) -> None:
-        self._maps = {
-            name + brackets(leaf): FeatureMap(
-                place._replace(leaf=(), siblings=1, part=f"inputs[{name}{brackets(leaf)}]"), kept
-            )
-            for name, leaves in inputs.items()
-            for leaf, kept in leaves.items()
-        }
+    def __init__(self, records: Mapping[str, Record]) -> None:
+        self._maps = {name: feature_map_of(one) for name, one in records.items()}
 
     def __getitem__(self, key: str | int) -> FeatureMap:
         if isinstance(key, int) and -len(self._maps) <= key < len(self._maps):
@@ -314,3 +279,20 @@ class Inputs(Mapping[str, FeatureMap]):
 
     def __repr__(self) -> str:
         return f"<Inputs: {', '.join(self._maps) or 'no tensors'}>"
+
+
+_SHOWN: WeakValueDictionary[int, FeatureMap] = WeakValueDictionary()
+"""The feature maps that somebody holds, by the identity of their records, which they keep alive."""
+
+
+def feature_map_of(record: Record) -> FeatureMap:
+    """Return the feature map that shows a record: the same one as long as somebody holds it."""
+    shown = _SHOWN.get(id(record))
+    if shown is None:
+        shown = _SHOWN[id(record)] = FeatureMap(record)
+    return shown
+
+
+def record_of(one: FeatureMap) -> Record:
+    """Return the record that a feature map shows: all that is known of its tensor."""
+    return one._record  # noqa: SLF001 - the door for the rooms of this package

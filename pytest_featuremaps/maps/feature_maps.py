@@ -9,9 +9,9 @@ from pytest_featuremaps.checks.contracts import Clause, hold
 from pytest_featuremaps.checks.grammar import Spec
 from pytest_featuremaps.checks.vitals import Limits
 from pytest_featuremaps.errors import AmbiguousKey, CaptureError, MissingMap
-from pytest_featuremaps.maps import sheets, summaries, uncalled
+from pytest_featuremaps.maps import given, sheets, summaries, uncalled, values
 from pytest_featuremaps.maps.checkup import examine
-from pytest_featuremaps.maps.feature_map import FeatureMap
+from pytest_featuremaps.maps.feature_map import FeatureMap, feature_map_of, record_of
 from pytest_featuremaps.maps.log import Log
 from pytest_featuremaps.maps.picture_options import require_layout
 from pytest_featuremaps.maps.views import View
@@ -55,7 +55,7 @@ class FeatureMaps(Mapping[str, FeatureMap]):
     def __getitem__(self, key: str) -> FeatureMap:
         found = self._view.find(key)
         if len(found) == 1:
-            return found[0]
+            return feature_map_of(found[0])
         if found:
             raise AmbiguousKey(
                 f"{key!r} means {len(found)} feature maps: {listed(map(self._view.key, found))}.\n"
@@ -67,10 +67,10 @@ class FeatureMaps(Mapping[str, FeatureMap]):
         return isinstance(key, str) and len(self._view.find(key)) == 1
 
     def __iter__(self) -> Iterator[str]:
-        return iter([self._view.key(one) for one in self._view.maps()])
+        return iter([self._view.key(one) for one in self._view.records()])
 
     def __len__(self) -> int:
-        return len(self._view.maps())
+        return len(self._view.records())
 
     def __repr__(self) -> str:
         return f"<FeatureMaps: {', '.join(map(plain, self)) or 'nothing recorded'}>"
@@ -113,7 +113,8 @@ class FeatureMaps(Mapping[str, FeatureMap]):
         found = self._view.matching(layer)
         if not found:
             raise MissingMap(self._view.missing(layer))
-        return [one for one in self._view.maps() if one.place.layer.where in found]
+        chosen = (one for one in self._view.records() if one.place.layer.where in found)
+        return [feature_map_of(one) for one in chosen]
 
     def assert_finite(self) -> None:
         """Check that no recorded map holds NaN or infinity.
@@ -121,7 +122,7 @@ class FeatureMaps(Mapping[str, FeatureMap]):
         Raises:
             AssertionError: some do; the text names the first of them and counts the rest.
         """
-        reasons = [reason for one in self._view.maps() if (reason := one.not_finite())]
+        reasons = [reason for one in self._view.records() if (reason := values.not_finite(one))]
         if reasons:
             more = len(reasons) - 1
             after = [f"{more} later feature maps are not finite either."] if more else []
@@ -145,10 +146,8 @@ class FeatureMaps(Mapping[str, FeatureMap]):
             MissingMap: there is no map of such a key.
             AmbiguousKey: a key means several maps.
         """
-        maps = [(self[key], spec) for key, spec in specs.items()]
-        clauses = [
-            Clause(self._view.key(one), one.place.title, spec, one.shape) for one, spec in maps
-        ]
+        found = [(record_of(self[key]), spec) for key, spec in specs.items()]
+        clauses = [Clause(self._view.key(one), one.title, spec, one.shape) for one, spec in found]
         agreement = hold(clauses, dims)
         if agreement.broken:
             raise AssertionError(agreement.text)
@@ -249,18 +248,6 @@ class FeatureMaps(Mapping[str, FeatureMap]):
             return summaries.specs(self._view.index())
         return "\n".join([*summaries.table(self._view.index(), most=most), *self._remarks()])
 
-    def inputs_digest(self) -> str | None:
-        """Return a digest of what went into the models, in all calls.
-
-        None where it is not known: a tensor is gone or was changed in place since, or only a
-        part of a model was called.
-        """
-        model = self._view.model
-        entered = [one for label, one in self._log.model_inputs.items() if model in {None, label}]
-        digests = [one.digest() for one in entered]
-        known = [one for one in digests if one is not None]
-        return " ".join(known) if known and len(known) == len(digests) else None
-
     def _remarks(self) -> list[str]:
         """Say what was captured and did not run, and what recording changed."""
         lines = []
@@ -275,6 +262,11 @@ class FeatureMaps(Mapping[str, FeatureMap]):
         for problem in problems:
             unread = [layer.name for layer in layers if layer.problem == problem]
             lines.append(f"could not be recorded: {listed(unread)} ({problem})")
-        lost = {one.lost_inputs: one.layer for one in self._view.maps() if one.lost_inputs}
-        lines += [f"inputs not recorded: {name} ({reason})" for reason, name in lost.items()]
+        lost = {given.lost_inputs(one): one.place.layer.path for one in self._view.records()}
+        lines += [f"inputs not recorded: {name} ({why})" for why, name in lost.items() if why]
         return [*lines, *(f"note: {text}" for text in self._log.notes)]
+
+
+def view_of(maps: FeatureMaps) -> View:
+    """Return what feature maps look at: the records behind them, and the log they are in."""
+    return maps._view  # noqa: SLF001 - the door for the rooms of this package

@@ -112,6 +112,35 @@ def keep(
     return Kept(*facts, stats=numbers, sketch=drawn, digest=hashed, infinite=infinite)
 
 
+class Gradients:
+    """The gradients that reached one tensor: several backward passes add up.
+
+    Attributes:
+        kept: what is known of their sum; None until one arrives.
+        passes: how many arrived.
+        lost: why one that arrived could not be kept; empty otherwise.
+        view: whether the tensor, a view, was changed in place; None where it is no view.
+        has_history: whether `backward()` could reach the tensor at all.
+    """
+
+    __slots__ = ("has_history", "kept", "lost", "passes", "view")
+
+    def __init__(self, view: View | None = None, *, has_history: bool = True) -> None:
+        self.kept: Kept | None = None
+        self.passes = 0
+        self.lost = ""
+        self.view = view
+        self.has_history = has_history
+
+    def add(self, gradient: torch.Tensor, how: Keep) -> None:
+        """Add one that arrived, and keep as much of it as was asked for."""
+        self.passes += 1
+        if self.kept is None or self.kept.tensor is None:
+            self.kept = keep(gradient, how)
+        else:
+            self.kept = keep(self.kept.tensor + gradient)
+
+
 def _own(tensor: torch.Tensor) -> torch.Tensor:
     """Return a tensor without what `torch.func` wraps around it while a transform runs.
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_featuremaps.maps.asked_calls import AskedCalls
-from pytest_featuremaps.maps.feature_map import FeatureMap
 from pytest_featuremaps.maps.model_inputs import ModelInputs
+from pytest_featuremaps.maps.record import Record
 from pytest_featuremaps.names.keys import Layer, Where
 from pytest_featuremaps.names.paths import Paths
 
@@ -34,25 +34,25 @@ class Log:
     layers: dict[Where, Layer] = field(default_factory=dict)
     paths: dict[str, Paths] = field(default_factory=dict)
     model_inputs: dict[str, ModelInputs] = field(default_factory=dict)
-    maps: list[FeatureMap] = field(default_factory=list)
+    maps: list[Record] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     explain: Callable[[Layer], str] = _unexplained
     asked_calls: AskedCalls = field(default_factory=AskedCalls)
     _named: int = 0
-    _by_name: dict[str, list[FeatureMap]] = field(default_factory=dict)
+    _by_name: dict[str, list[Record]] = field(default_factory=dict)
 
     def note(self, text: str) -> None:
         """Add a note, once."""
         if text not in self.notes:
             self.notes.append(text)
 
-    def add(self, maps: Sequence[FeatureMap]) -> None:
+    def add(self, maps: Sequence[Record]) -> None:
         """Append the maps of one finished call."""
         for one in maps:
             one.place.layer.recorded = True
         self.maps.extend(maps)
 
-    def find(self, name: str) -> list[FeatureMap]:
+    def find(self, name: str) -> list[Record]:
         """Return the maps that a key, shorter or longer, may mean.
 
         A map is put under its names once, at the first look-up after it was recorded, so that
@@ -67,7 +67,12 @@ class Log:
         # Two threads that look one up at the same time may both have put it there.
         return list(dict.fromkeys(self._by_name.get(name, ())))
 
-    def replace(self, maps: Sequence[FeatureMap], calls: Mapping[Where, int]) -> None:
+    def copy(self) -> Log:
+        """Return what is recorded now, without what is only known while a model is recorded."""
+        asked = self.asked_calls.copy()
+        return Log(dict(self.layers), dict(self.paths), maps=[*self.maps], asked_calls=asked)
+
+    def replace(self, maps: Sequence[Record], calls: Mapping[Where, int]) -> None:
         """Hold these maps and counts of calls instead; a layer not named has no calls."""
         self.maps[:] = maps
         self._named = 0

@@ -10,73 +10,76 @@ import torch
 
 from pytest_featuremaps.baseline.tables import INPUTS, STATISTICS, Line, Table
 from pytest_featuremaps.errors import CaptureError, UnsupportedTensor
-from pytest_featuremaps.maps.feature_map import FeatureMap
-from pytest_featuremaps.maps.feature_maps import FeatureMaps
+from pytest_featuremaps.maps import given, values
+from pytest_featuremaps.maps.record import Record
+from pytest_featuremaps.maps.views import View
 from pytest_featuremaps.numbers.chunks import VALUELESS
 from pytest_featuremaps.numbers.sketch import Sketch, digest, digest_text, sketch
 from pytest_featuremaps.numbers.stats import Stats, summarise
 
 
-def table(maps: FeatureMaps, *, sample: int | None = None) -> Table:
+def table(view: View, *, sample: int | None = None) -> Table:
     """Measure feature maps, in their order.
 
     Args:
-        maps: the maps of a recording.
+        view: the part of a recording to measure.
         sample: measure this sample of each batch only; all of it when None.
 
     Raises:
         UnsupportedTensor: a map has no readable values.
         IndexError: a map has no such sample.
     """
-    lines = tuple(line(key, one, sample=sample) for key, one in maps.items())
+    lines = tuple(line(key, one, sample=sample) for key, one in view.index().items())
     facts = environment()
     # One sample is the same in batches that differ.
-    inputs = maps.inputs_digest() if sample is None else None
+    inputs = view.inputs_digest() if sample is None else None
     return Table(facts | {INPUTS: inputs} if inputs else facts, lines)
 
 
-def line(key: str, one: FeatureMap, *, sample: int | None = None) -> Line:
+def line(key: str, one: Record, *, sample: int | None = None) -> Line:
     """Measure one feature map; arguments and errors are those of `table`.
 
     Of a map whose values were not kept, what was kept is measured; of one that never had any,
     such as a fake tensor's, the shape and the dtype.
     """
-    chosen = one if sample is None else one.take(sample)
+    chosen = one if sample is None else values.take(one, sample)
     facts = Line(
         key=key,
         module_type=one.module_type,
         shape=chosen.shape,
         dtype=str(one.dtype).removeprefix("torch."),
-        device=one.device.type,
+        device=one.kept.device.type,
         stats={},
         weights=one.place.layer.weights(),
-        inputs=_inputs(one) if one.has_inputs and sample is None else None,
+        inputs=_inputs(one) if given.has_inputs(one) and sample is None else None,
     )
     try:
         return replace(facts, **_measured(chosen))
     except UnsupportedTensor as error:
         if str(error) in VALUELESS:
             return facts
-        raise UnsupportedTensor(f"{one.place.title} cannot be measured: {error}") from None
+        raise UnsupportedTensor(f"{one.title} cannot be measured: {error}") from None
 
 
-def _inputs(one: FeatureMap) -> str | None:
+def _inputs(one: Record) -> str | None:
     """Digest what went into a layer; None where its values were not kept or cannot be read."""
     try:
         # Not their names: a parameter that is called otherwise is given the same.
-        words = [f"{given.shape} {digest(given.tensor)}" for given in one.inputs.values()]
+        words = [
+            f"{taken.shape} {digest(values.tensor(taken))}" for taken in given.inputs(one).values()
+        ]
     except (CaptureError, UnsupportedTensor):
         return None
     return digest_text(" ".join(words))
 
 
-def _measured(one: FeatureMap) -> dict[str, Any]:
+def _measured(one: Record) -> dict[str, Any]:
     """Return the numbers of a map, or those that were taken in the hook, as fields of a line."""
     kept = one.kept
     if kept.how == "values":
-        rounded = one.tensor.is_floating_point() or one.tensor.is_complex()
-        drawn = sketch(one.tensor) if rounded else None
-        return _fields(summarise(one.tensor), drawn, digest(one.tensor))
+        tensor = values.tensor(one)
+        rounded = tensor.is_floating_point() or tensor.is_complex()
+        return _fields(summarise(tensor), sketch(tensor) if rounded else None, digest(tensor))
     if kept.obstacle:
         raise UnsupportedTensor(kept.obstacle)
     return _fields(kept.stats, kept.sketch, kept.digest) if kept.stats else {}

@@ -12,7 +12,8 @@ from PIL import Image
 from pytest_featuremaps import rendering
 from pytest_featuremaps.errors import CaptureError, UnsupportedTensor
 from pytest_featuremaps.layouts.planes import Planes
-from pytest_featuremaps.maps.feature_map import FeatureMap
+from pytest_featuremaps.maps import axes, pictures
+from pytest_featuremaps.maps.record import Record
 from pytest_featuremaps.rendering import captions, looks
 from pytest_featuremaps.rendering.looks import Look
 
@@ -29,7 +30,7 @@ _TALLEST_ROW, _LARGEST_TILE = 12, 120
 
 
 def sheet(
-    maps: Mapping[str, FeatureMap],
+    maps: Mapping[str, Record],
     look: Look,
     *,
     sample: int,
@@ -49,13 +50,13 @@ def sheet(
 
 
 def _band(
-    title: str, one: FeatureMap, look: Look, options: tuple[int, int, str | None]
+    title: str, one: Record, look: Look, options: tuple[int, int, str | None]
 ) -> tuple[rendering.Band, list[captions.Entry]]:
     """Draw one map, and say what its colours mean."""
     sample, most, layout = options
     shape = "x".join(map(str, one.shape)) or "scalar"
     try:
-        planes = one.planes(sample, one.refined(layout))
+        planes = pictures.planes(one, sample, axes.refined(one, layout))
     except (CaptureError, UnsupportedTensor) as error:
         return rendering.Band(title, f"{shape}, not drawn: {_reason(one, error)}", None), []
     if not planes.pictures.size:
@@ -104,10 +105,10 @@ def _smaller(tiles: Tiles, each: int) -> Tiles:
     return np.where(marks >= rendering.MARKS_FROM, marks, tiles[:, ::each, ::each])
 
 
-def _reason(one: FeatureMap, error: Exception) -> str:
+def _reason(one: Record, error: Exception) -> str:
     """Say why there is no picture, and what would give one."""
-    reason = str(error).splitlines()[0].removeprefix(one.place.title).strip(": ")
-    readings = one.readings()
+    reason = str(error).splitlines()[0].removeprefix(one.title).strip(": ")
+    readings = axes.readings(one)
     if not readings:
         return reason
     *others, last = (f'"{reading}"' for reading in readings)

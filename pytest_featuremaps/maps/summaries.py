@@ -7,7 +7,8 @@ from itertools import islice
 
 from pytest_featuremaps.checks import contracts
 from pytest_featuremaps.errors import CaptureError, UnsupportedTensor
-from pytest_featuremaps.maps.feature_map import FeatureMap
+from pytest_featuremaps.maps import axes, values
+from pytest_featuremaps.maps.record import Record
 from pytest_featuremaps.wording import in_columns, plain
 
 _HEADINGS = ("feature map", "module", "shape", "dtype", "mean", "std", "min", "max", "zeros")
@@ -17,11 +18,11 @@ PROPERTY = "feature map"
 """What the names of all properties begin with."""
 
 
-def table(maps: Mapping[str, FeatureMap], *, most: int | None = None) -> list[str]:
+def table(maps: Mapping[str, Record], *, most: int | None = None) -> list[str]:
     """Write the facts and numbers of feature maps as the lines of a table.
 
     Args:
-        maps: the maps by key.
+        maps: what is recorded, by key.
         most: how many of them to write; all when None.
     """
     rows = [_HEADINGS, *(_row(key, one) for key, one in islice(maps.items(), most))]
@@ -29,20 +30,18 @@ def table(maps: Mapping[str, FeatureMap], *, most: int | None = None) -> list[st
     return [*in_columns(rows, words=_WORDS), *([f"and {more} more"] if more else [])]
 
 
-def specs(maps: Mapping[str, FeatureMap]) -> str:
+def specs(maps: Mapping[str, Record]) -> str:
     """Write the shapes of feature maps as a call of `assert_shapes`."""
     return contracts.propose(
-        [contracts.Found(key, one.shape, one.layout) for key, one in maps.items()]
+        [contracts.Found(key, one.shape, axes.layout(one)) for key, one in maps.items()]
     )
 
 
-def properties(
-    maps: Mapping[str, FeatureMap], *, most: int, measure: bool
-) -> list[tuple[str, str]]:
+def properties(maps: Mapping[str, Record], *, most: int, measure: bool) -> list[tuple[str, str]]:
     """Write each map as a property of a test's report.
 
     Args:
-        maps: the maps by key.
+        maps: what is recorded, by key.
         most: how many of them to write.
         measure: whether to take statistics that are not known yet.
     """
@@ -54,26 +53,26 @@ def properties(
     return [*written, *([(f"{PROPERTY}s left out", str(more))] if more else [])]
 
 
-def _line(one: FeatureMap, *, measure: bool) -> str:
+def _line(one: Record, *, measure: bool) -> str:
     facts = _facts(one)
-    if not measure and not one.measured:
+    if not measure and one.stats is None:
         return " ".join(facts)
     numbers = zip(_HEADINGS[_WORDS:], _numbers(one), strict=True)
     return " ".join([*facts, *(f"{name}={value}" for name, value in numbers)])
 
 
-def _row(key: str, one: FeatureMap) -> tuple[str, ...]:
+def _row(key: str, one: Record) -> tuple[str, ...]:
     return (plain(key), *_facts(one), *_numbers(one))
 
 
-def _facts(one: FeatureMap) -> tuple[str, str, str]:
+def _facts(one: Record) -> tuple[str, str, str]:
     dtype = str(one.dtype).removeprefix("torch.")
     return plain(one.module_type), "×".join(map(str, one.shape)) or "scalar", dtype
 
 
-def _numbers(one: FeatureMap) -> tuple[str, ...]:
+def _numbers(one: Record) -> tuple[str, ...]:
     try:
-        numbers = one.stats
+        numbers = values.stats(one)
     except (UnsupportedTensor, CaptureError):
         return ("–",) * (len(_HEADINGS) - _WORDS)
     moments = (numbers.mean, numbers.std, numbers.min, numbers.max)

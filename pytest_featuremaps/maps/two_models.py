@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from typing import Final
 
 from pytest_featuremaps.baseline import comparing
@@ -14,7 +14,7 @@ from pytest_featuremaps.baseline.tables import INPUTS, Table
 from pytest_featuremaps.baseline.tolerances import Tolerance, asked_for, estimate
 from pytest_featuremaps.errors import CaptureError
 from pytest_featuremaps.maps import measuring
-from pytest_featuremaps.maps.feature_maps import FeatureMaps
+from pytest_featuremaps.maps.feature_maps import FeatureMaps, view_of
 from pytest_featuremaps.story import story
 from pytest_featuremaps.wording import in_columns, listed, plain
 
@@ -25,18 +25,31 @@ _HEADINGS: Final = ("feature map", "module", "shape", "dtype", "SNR [dB]", "L2 c
 _WORDS: Final = 4
 
 
-@dataclass(frozen=True)
-class Comparison(comparing.Comparison):
+class Comparison:
     """What differs between two models; true when every feature map is within tolerance.
 
     Printed, it is the story: the layer that diverges first, why, and what follows.
     """
 
+    def __init__(self, verdict: comparing.Comparison) -> None:
+        self._verdict = verdict
+
+    def __bool__(self) -> bool:
+        return bool(self._verdict)
+
     def __str__(self) -> str:
-        return "\n".join(story.tell(self, "candidate", accept=""))
+        return "\n".join(story.tell(self._verdict, "candidate", accept=""))
 
     def __repr__(self) -> str:
-        return f"<Comparison: {story.headline(self, 'candidate', accept='')[0]}>"
+        return f"<Comparison: {story.headline(self._verdict, 'candidate', accept='')[0]}>"
+
+    @property
+    def first(self) -> Entry | None:
+        """The first feature map that differs, with its `key` and its `kind`; None where none does.
+
+        The kind is a word for what became of it, such as `"changed"`, `"reshaped"` or `"added"`.
+        """
+        return self._verdict.first
 
     def signal_to_noise(self) -> dict[str, float]:
         """Return how far each map stands above its change, in decibels.
@@ -45,12 +58,12 @@ class Comparison(comparing.Comparison):
         sketches of both: within 1 dB for two maps of three. Infinite where nothing differs.
         Maps that cannot be subtracted, such as those of other shapes, are left out.
         """
-        ratios = ((entry.key, _ratio(entry)) for entry in self.entries)
+        ratios = ((entry.key, _ratio(entry)) for entry in self._verdict.entries)
         return {key: ratio for key, ratio in ratios if ratio is not None}
 
     def table(self) -> str:
         """Return a table of all maps: how far each stands above its change."""
-        rows = [_HEADINGS, *map(_row, self.entries)]
+        rows = [_HEADINGS, *map(_row, self._verdict.entries)]
         return "\n".join(in_columns(rows, words=_WORDS))
 
 
@@ -90,7 +103,7 @@ def compare(
     found = comparing.compare(
         before, after, asked_for(tolerance), rename, across_dtypes=True, against="reference"
     )
-    comparison = Comparison(**{one.name: getattr(found, one.name) for one in fields(found)})
+    comparison = Comparison(found)
     if not comparison:
         FOUND.append(comparison)
     return comparison
@@ -105,7 +118,7 @@ def _measured(maps: FeatureMaps, side: str) -> Table:
         )
     if not maps:
         raise CaptureError(f"compare(): the {side} holds no feature map.\n{maps.summary()}")
-    table = measuring.table(maps)
+    table = measuring.table(view_of(maps))
     blind = [line.key for line in table.lines if line.stats and not (line.sketch or line.digest)]
     if blind:
         raise CaptureError(

@@ -8,8 +8,8 @@ from typing import TypeGuard
 
 from pytest_featuremaps.errors import CaptureError
 from pytest_featuremaps.maps import uncalled
-from pytest_featuremaps.maps.feature_map import FeatureMap
 from pytest_featuremaps.maps.log import Log
+from pytest_featuremaps.maps.record import Record
 from pytest_featuremaps.names.calls import call_path, parted
 from pytest_featuremaps.names.keys import Layer, Where, without_place
 from pytest_featuremaps.names.paths import Paths
@@ -43,19 +43,19 @@ class View:
         bare = self.model is not None
         return [one.path if bare else one.name for one in self.layers().values()]
 
-    def maps(self) -> list[FeatureMap]:
-        """Return the maps, in order of completion."""
+    def records(self) -> list[Record]:
+        """Return what is recorded, in order of completion."""
         return [one for one in list(self.log.maps) if self._shows(one.place.layer.where)]
 
-    def key(self, one: FeatureMap) -> str:
+    def key(self, one: Record) -> str:
         """Return the key of a map."""
         return one.place.bare_key if self.model is not None else one.place.key
 
-    def index(self) -> dict[str, FeatureMap]:
-        """Return the maps by key."""
-        return {self.key(one): one for one in self.maps()}
+    def index(self) -> dict[str, Record]:
+        """Return what is recorded by key."""
+        return {self.key(one): one for one in self.records()}
 
-    def find(self, key: str) -> list[FeatureMap]:
+    def find(self, key: str) -> list[Record]:
         """Return the maps that a key means: the one whose own it is, or else all that fit."""
         if not isinstance(key, str):
             return []
@@ -74,17 +74,30 @@ class View:
             )
         return {where for where in self.layers() if self._means(pattern, where)}
 
+    def inputs_digest(self) -> str | None:
+        """Return a digest of what went into the models, in all calls.
+
+        None where it is not known: a tensor is gone or was changed in place since, or only a
+        part of a model was called.
+        """
+        entered = [
+            one for label, one in self.log.model_inputs.items() if self.model in {None, label}
+        ]
+        digests = [one.digest() for one in entered]
+        known = [one for one in digests if one is not None]
+        return " ".join(known) if known and len(known) == len(digests) else None
+
     def missing(self, key: object) -> str:
         """Say that there is no map of a key, and why."""
         why, *more = (self._why(key) if _is_text(key) else []) or [""]
         first = f"There is no feature map {key!r}{': ' if why else ''}{why}."
-        known = listed(map(self.key, self.maps()))
+        known = listed(map(self.key, self.records()))
         return "\n".join([first, *more, f"Recorded are: {known}."])
 
     def _why(self, key: str) -> list[str]:
         """Say why a key has no map: a part of a sentence, and whole ones; nothing if unknown."""
         meant = self.matching(key) or self.matching(without_place(key))
-        keys = [self.key(one) for one in self.maps() if one.place.layer.where in meant]
+        keys = [self.key(one) for one in self.records() if one.place.layer.where in meant]
         if keys:
             are = "key is" if len(keys) == 1 else "keys are"
             return [f"its {are} {listed(keys, most=6)}"]
@@ -107,12 +120,12 @@ class View:
             return path == bare or _means_call(bare, path, paths)
         return path in {bare, paths.find(bare)} or path in paths.match(bare)
 
-    def _spelled(self, key: str) -> list[FeatureMap]:
+    def _spelled(self, key: str) -> list[Record]:
         return [one for one in self.log.find(key) if self._shows(one.place.layer.where)]
 
-    def _find_alias(self, key: str) -> list[FeatureMap]:
+    def _find_alias(self, key: str) -> list[Record]:
         """Look up a key whose path is another name of a shared module."""
-        found: dict[int, FeatureMap] = {}
+        found: dict[int, Record] = {}
         for end in {match.start() for match in re.finditer(r"[#\[]|$", key)}:
             for model, paths in self.log.paths.items():
                 path = _known_as(key[:end].removeprefix(f"{model}:"), paths)

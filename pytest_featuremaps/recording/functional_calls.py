@@ -13,9 +13,9 @@ from torch import nn
 
 from pytest_featuremaps.layouts.layouts import channel_axis
 from pytest_featuremaps.maps.asked_calls import AskedCalls
-from pytest_featuremaps.maps.feature_map import FeatureMap
 from pytest_featuremaps.maps.keeping import Kept, Unkept, keep
 from pytest_featuremaps.maps.log import Log
+from pytest_featuremaps.maps.record import Record
 from pytest_featuremaps.names.calls import call_path
 from pytest_featuremaps.names.keys import Layer, Place, Where
 from pytest_featuremaps.names.leaves import Leaf, arguments, tensors
@@ -248,17 +248,17 @@ class Calls:
             call = layer.calls
             layer.calls += 1
         layer.ran = True
-        inputs, settings = (taken.inputs, taken.settings) if taken else (None, {})
+        inputs, settings = (taken.inputs, taken.settings) if taken else (None, None)
         try:
             kept = unseen(_kept_output, output, layer, op)
-            maps = [
-                FeatureMap(Place(layer, call, leaf, len(kept)), one, inputs, settings)
+            records = [
+                Record(Place(layer, call, leaf, len(kept)), one, inputs, settings)
                 for leaf, one in kept
             ]
         except Exception as error:  # noqa: BLE001 - never raised through the user's forward
             layer.problem = describe(error)
         else:
-            log.add(maps)
+            log.add(records)
 
     def _layer(self, log: Log, label: str, owner: str, op: str) -> Layer:
         where = (label, call_path(owner, op))

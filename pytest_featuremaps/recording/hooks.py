@@ -13,10 +13,10 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from pytest_featuremaps.layouts.layouts import channel_axis
-from pytest_featuremaps.maps.feature_map import FeatureMap
-from pytest_featuremaps.maps.keeping import Kept, Unkept, View, keep
+from pytest_featuremaps.maps.keeping import Gradients, Kept, Unkept, View, keep
 from pytest_featuremaps.maps.log import Log
 from pytest_featuremaps.maps.model_inputs import ModelInputs
+from pytest_featuremaps.maps.record import Record
 from pytest_featuremaps.names.keys import Layer, Place
 from pytest_featuremaps.names.leaves import Leaf, arguments, tensors
 from pytest_featuremaps.recording.inert import Hook, remove_all
@@ -109,24 +109,22 @@ class Hooks(Hook):
         except Exception as error:  # noqa: BLE001 - never raised through the user's forward
             layer.problem = describe(error)
 
-    def _recorded(
-        self, call: int, output: object, taken: Taken | Unkept | None
-    ) -> list[FeatureMap]:
+    def _recorded(self, call: int, output: object, taken: Taken | Unkept | None) -> list[Record]:
         """Return the maps of one call, and watch for their gradients."""
         leaves = tensors(output)
-        maps = []
+        records = []
         for leaf, tensor in leaves:
             place = Place(self._layer, call, leaf, len(leaves))
-            maps.append(FeatureMap(place, self._keep(tensor), taken))
+            records.append(Record(place, self._keep(tensor), taken))
             if self._layer.grads:
-                self._watch_gradient(tensor, maps[-1])
-        return maps
+                self._watch_gradient(tensor, records[-1])
+        return records
 
-    def _watch_gradient(self, tensor: torch.Tensor, one: FeatureMap) -> None:
+    def _watch_gradient(self, tensor: torch.Tensor, one: Record) -> None:
         if tensor.requires_grad:
             self._gradients.append(Gradient(tensor, one))
         else:
-            one.has_history = False
+            one.gradients = Gradients(has_history=False)
 
     def watches(self, module: nn.Module) -> bool:
         """Tell whether a call of a module is to be recorded here."""
@@ -155,29 +153,29 @@ class Hooks(Hook):
 
 
 class Gradient:
-    """The hook on one output that gives its gradient to its map."""
+    """The hook on one output that gives its gradient to its record."""
 
-    __slots__ = ("_handle", "_map")
+    __slots__ = ("_arrived", "_handle", "_record")
 
-    def __init__(self, tensor: torch.Tensor, one: FeatureMap) -> None:
-        self._map = one
+    def __init__(self, tensor: torch.Tensor, one: Record) -> None:
+        self._record = one
         # torch takes a view that is changed in place for another value from then on, and a hook
         # on the first sees a part of its gradient, or none.
-        one.view = View.of(tensor)
+        self._arrived = one.gradients = Gradients(View.of(tensor))
         register: Callable[..., RemovableHandle] = tensor.register_hook
         self._handle = register(self._arrive)
 
     def remove(self) -> None:
         """Take the hook off, and hold no memory of the model's any more."""
         self._handle.remove()
-        if self._map.view is not None:
-            unseen(self._map.view.settle)
+        if self._arrived.view is not None:
+            unseen(self._arrived.view.settle)
 
     def _arrive(self, gradient: torch.Tensor) -> None:
         try:
-            unseen(self._map.add_grad, gradient)
+            unseen(self._arrived.add, gradient, self._record.place.layer.keep)
         except Exception as error:  # noqa: BLE001 - never raised through the user's backward
-            self._map.lost_grad = describe(error)
+            self._arrived.lost = describe(error)
 
 
 # One for all: it is held for an instant, and each layer's own would be an object more.

@@ -1,50 +1,20 @@
-"""A recording: which modules of which models are watched, from the first hook to the last."""
+"""A recording: feature maps while they are being recorded, and the `with` block around them."""
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
 from torch import nn
 
-from pytest_featuremaps.errors import CaptureError
-from pytest_featuremaps.maps import uncalled
-from pytest_featuremaps.maps.asked_calls import AskedCalls
-from pytest_featuremaps.maps.feature_map import FeatureMap
 from pytest_featuremaps.maps.feature_maps import FeatureMaps
 from pytest_featuremaps.maps.log import Log
-from pytest_featuremaps.names.keys import Keep, Layer, Where
-from pytest_featuremaps.names.paths import Survey, survey
-from pytest_featuremaps.names.targets import Resolved, Target, resolve
+from pytest_featuremaps.names.keys import Keep
+from pytest_featuremaps.names.targets import Target
 from pytest_featuremaps.names.targets import Where as Filter
-from pytest_featuremaps.recording import silence
-from pytest_featuremaps.recording.functional_calls import Calls
-from pytest_featuremaps.recording.interception import turns_off_fast_path
-from pytest_featuremaps.recording.models import COMPILER, fused_layers, refusal
 from pytest_featuremaps.recording.options import CaptureOptions
-from pytest_featuremaps.recording.watching import Watch
-from pytest_featuremaps.wording import listed
-
-_LATE = (
-    "torch.compile was first used after the recording began: what it compiled may run no hooks. "
-    "Compile the model before it is captured."
-)
-
-
-@dataclass(frozen=True)
-class Moment:
-    """What a recording held at one time, to go back to."""
-
-    maps: tuple[FeatureMap, ...]
-    layers: Mapping[Where, Layer]
-    demands: int
-    entered: Mapping[str, int]
-    asked_calls: AskedCalls
+from pytest_featuremaps.recording.recorder import Recorder
 
 
 class Recording(FeatureMaps):
@@ -54,25 +24,14 @@ class Recording(FeatureMaps):
     ends, and its maps stay readable.
     """
 
-    def __init__(self, *, sketched: bool = True, intercepting: bool = True) -> None:
-        """Make a recording of nothing yet.
+    def __init__(self, recorder: Recorder) -> None:
+        """Show what a recorder records.
 
         Args:
-            sketched: whether statistics that are taken in a hook come with a sketch, which
-                comparisons need.
-            intercepting: whether functional calls are intercepted from when they are asked
-                for; otherwise within `interception()` only.
+            recorder: what puts the hooks on; it is closed with the recording.
         """
-        super().__init__(Log())
-        self._closed = False
-        self._models: dict[str, weakref.ref[nn.Module]] = {}
-        self._labels: set[str] = set()
-        self._demands: list[tuple[str, Resolved]] = []
-        self._watch = Watch(self._log, self._labels, sketched=sketched)
-        self._calls = Calls(self._log, self._labels, intercepting=intercepting)
-        self._eager = ExitStack()
-        self._compiler_known = True
-        self._log.explain = partial(_explain, weakref.ref(self))
+        super().__init__(recorder.log)
+        self._recorder = recorder
 
     def attach(
         self,
@@ -115,90 +74,19 @@ class Recording(FeatureMaps):
                 above, the model cannot be recorded, its name is taken, or the recording is
                 over.
         """
-        label = self._label(model, name)
         options = CaptureOptions(keep, inputs, grads, channels, layout)
-        options.check()
-        known = survey(model)
-        resolved = resolve(known, targets, where)
-        self._calls.check(label, resolved, options)
-        self._watch.register(label, known, resolved, options)
-        self._note_observer_effects(known, resolved)
-        self._log.paths[label] = known.paths
-        self._models[label] = weakref.ref(model)
-        self._labels.add(label)
-        for one in resolved:
-            self._calls.want(label, known, one, options)
-        self._watch.probe(label, known, resolved if required else ())
-        if required:
-            self._demands += [(label, one) for one in resolved]
+        label = self._recorder.attach(
+            model, targets, options, where=where, required=required, name=name
+        )
         return self.of(label)
-
-    def detach(self, name: str) -> None:
-        """Take the hooks off one model, and forget its maps; nothing if there is none."""
-        self._watch.forget(name)
-        self._calls.forget(name)
-        self._models.pop(name, None)
-        self._log.paths.pop(name, None)
-        self._labels.discard(name)
-        self._demands = [demand for demand in self._demands if demand[0] != name]
 
     def clear(self) -> None:
         """Forget what was recorded; calls are counted from 0 again. Hooks stay on."""
-        self._watch.clear()
-        self._log.replace([], {})
-        for entered in self._log.model_inputs.values():
-            entered.calls.clear()
-
-    def moment(self) -> Moment:
-        """Return what is recorded now, to go back to with `rewind`."""
-        layers = self._log.layers
-        return Moment(
-            tuple(self._log.maps),
-            {where: replace(layer) for where, layer in layers.items()},
-            len(self._demands),
-            {label: len(entered.calls) for label, entered in self._log.model_inputs.items()},
-            self._log.asked_calls.copy(),
-        )
-
-    def rewind(self, moment: Moment) -> None:
-        """Hold again what was recorded at a moment; what was attached since comes off."""
-        known = {label for label, _ in [*moment.layers, *moment.asked_calls.targets]}
-        for label in self._labels - known:
-            self.detach(label)
-        self._log.asked_calls.rewind(moment.asked_calls)
-        self._watch.remove(set(self._log.layers) - set(moment.layers))
-        self._demands = self._demands[: moment.demands]
-        for label, entered in self._log.model_inputs.items():
-            del entered.calls[moment.entered.get(label, 0) :]
-        self._log.replace(moment.maps, {where: one.calls for where, one in moment.layers.items()})
-        for where, layer in self._log.layers.items():
-            before = moment.layers[where]
-            layer.ran, layer.recorded = before.ran, before.recorded
-            layer.recomputed, layer.problem = before.recomputed, before.problem
-
-    def silence(self) -> str:
-        """Say which required targets did not run, why, and what did; empty when all ran."""
-        silent = [text for label, one in self._demands if (text := self._silent(label, one))]
-        if not silent:
-            return ""
-        ran = listed(layer.name for layer in self._log.layers.values() if layer.ran)
-        last = "If this is meant, capture with required=False."
-        return "\n".join([*silent, *self._late(), f"Captured and ran: {ran}.", last])
-
-    @contextmanager
-    def interception(self) -> Iterator[None]:
-        """Intercept functional calls that are asked for, now or later, until the block ends."""
-        with self._calls.interception():
-            yield
+        self._recorder.clear()
 
     def close(self) -> None:
         """Take every hook of this recording off; nothing else is touched. May be repeated."""
-        self._closed = True
-        models = [model for known in self._models.values() if (model := known()) is not None]
-        with ExitStack() as everything:  # goes on past an error
-            everything.callback(self._eager.close)
-            everything.callback(self._watch.close, models)
-            everything.callback(self._calls.close)
+        self._recorder.close()
 
     def __enter__(self) -> Self:
         return self
@@ -209,76 +97,17 @@ class Recording(FeatureMaps):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        self._recorder.close()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FeatureMaps:
         """Return the maps alone: a copy watches nothing, and can take no hook off."""
-        return FeatureMaps(self._copied_log())
+        return FeatureMaps(self._log.copy())
 
     def __reduce__(self) -> tuple[type[FeatureMaps], tuple[Log]]:
-        return FeatureMaps, (self._copied_log(),)
-
-    def _copied_log(self) -> Log:
-        log = self._log
-        asked = log.asked_calls.copy()
-        return Log(dict(log.layers), dict(log.paths), maps=[*log.maps], asked_calls=asked)
+        return FeatureMaps, (self._log.copy(),)
 
     def _remarks(self) -> list[str]:
-        return [*super()._remarks(), *(f"note: {text}" for text in self._late())]
-
-    def _late(self) -> list[str]:
-        """Say that code may have been compiled that this recording could not switch off."""
-        if self._compiler_known or not COMPILER.has_compiled():
-            return []
-        return [_LATE]
-
-    def _label(self, model: object, name: object) -> str:
-        if self._closed:
-            raise CaptureError("attach(): this recording is over; its hooks are off.")
-        reason = refusal(model)
-        if reason:
-            raise CaptureError(f"attach(): {reason}")
-        label = "model" if name is None else name
-        if not isinstance(label, str) or ":" in label or not label:
-            raise CaptureError(f"attach(name={label!r}): a name is a word without a colon.")
-        known = self._models.get(label)
-        if known is not None and known() is not model:
-            raise CaptureError(
-                f"attach(): another model is recorded as {label!r}. Give this one a name of its "
-                'own, such as name="teacher".'
-            )
-        return label
-
-    def _silent(self, label: str, target: Resolved) -> str:
-        if target.op:
-            first, *more = uncalled.reason(self._log, label, target) or [""]
-            return "\n".join([f"capture({target.text}): {first}.", *more]) if first else ""
-        layers = [self._log.layers[label, path] for path in target.paths]
-        if any(layer.recorded and not layer.problem for layer in layers):
-            return ""
-        reasons = [self.explain(layer) for layer in layers]
-        return silence.sentence(target, layers, reasons, self._watch.ran(label))
-
-    def explain(self, layer: Layer) -> str:
-        """Say why a layer has no feature map, as far as that can be known."""
-        model = self._models[layer.model]()
-        known = survey(model) if model is not None else None
-        now = known.modules.get(layer.path) if known else None
-        replaced = self._watch.replaced(layer.where, now)
-        return silence.why(layer, known, self._watch.ran(layer.model), replaced=replaced)
-
-    def _note_observer_effects(self, known: Survey, resolved: Sequence[Resolved]) -> None:
-        """Say what recording changes, and switch torch.compile off, whose code runs no hooks."""
-        hooked = {path for one in resolved if not one.op for path in one.paths}
-        slow = fused_layers(known, hooked)
-        if any(one.op for one in resolved):
-            slow += turns_off_fast_path(known.modules)
-        if slow:
-            self._log.note(f"these run without their fused fast path: {listed(set(slow))}")
-        self._compiler_known = self._compiler_known and COMPILER.is_loaded()
-        self._eager.enter_context(COMPILER.off())
-        if known.compiled:
-            self._log.note("torch.compile is off while feature maps are recorded")
+        return [*super()._remarks(), *(f"note: {text}" for text in self._recorder.late())]
 
 
 def capture(
@@ -304,7 +133,7 @@ def capture(
     A module that did not run raises nothing here; asking for its map does, and says why.
     Arguments and errors are those of `Recording.attach`.
     """
-    recording = Recording()
+    recording = Recording(Recorder())
     with ExitStack() as undo:
         undo.callback(recording.close)
         recording.attach(
@@ -321,8 +150,3 @@ def capture(
         )
         undo.pop_all()
     return recording
-
-
-def _explain(recording: weakref.ref[Recording], layer: Layer) -> str:
-    alive = recording()
-    return silence.why(layer, None, ()) if alive is None else alive.explain(layer)

@@ -39,7 +39,7 @@ _MOST_RANGES = 64
 
 @dataclass(frozen=True)
 class Look:
-    """How a picture is drawn; see `DrawnTensor.image`."""
+    """How a picture is drawn; see `FeatureMap.image`."""
 
     channels: Sequence[int] | None = None
     scale: int | None = None

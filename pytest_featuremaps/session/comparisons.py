@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,14 +20,14 @@ from pytest_featuremaps.runs.invocation import (
 from pytest_featuremaps.session import reporting, reviewing
 
 if TYPE_CHECKING:
-    from pytest_featuremaps.snapshots.failures import Failure
     from pytest_featuremaps.snapshots.feature_snapshot import FeatureSnapshot
     from pytest_featuremaps.snapshots.options import RunOptions
+    from pytest_featuremaps.snapshots.outcomes import Outcomes
     from pytest_featuremaps.snapshots.stores import Store
 
 _FILES: pytest.StashKey[dict[str, tuple[str, str]]] = pytest.StashKey()
 _ALIKE: pytest.StashKey[dict[str, set[str]]] = pytest.StashKey()
-_BASELINE: pytest.StashKey[FeatureSnapshot] = pytest.StashKey()
+_OUTCOMES: pytest.StashKey[Outcomes] = pytest.StashKey()
 _PASSED: pytest.StashKey[list[bool]] = pytest.StashKey()
 # A property of a test, for those cross from a worker of xdist.
 _GAPS: Final = "featuremaps_not_compared"
@@ -88,14 +89,15 @@ def note_tests(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
 def snapshot_of(request: pytest.FixtureRequest) -> FeatureSnapshot:
     """Return the baseline of a test; fail one that cannot have a baseline of its own."""
     from pytest_featuremaps.session.noise_plugin import noise_run_of
-    from pytest_featuremaps.snapshots.feature_snapshot import ClaimedFiles, FeatureSnapshot
+    from pytest_featuremaps.snapshots.feature_snapshot import FeatureSnapshot
     from pytest_featuremaps.snapshots.options import RunOptions
+    from pytest_featuremaps.snapshots.outcomes import ClaimedFiles, Outcomes
 
     _check_case(request.node)
     noise_run = noise_run_of(request.config)
     _check_argument(request.node, noise=noise_run is not None)
     files = request.config.stash.setdefault(_FILES, {})
-    claims = ClaimedFiles(files, request.node.nodeid)
+    outcomes = Outcomes(ClaimedFiles(files, request.node.nodeid))
     tolerance, source = run_tolerance(request.config)
     run = RunOptions(
         accept=accept_command(request.config, request.node.nodeid),
@@ -104,8 +106,8 @@ def snapshot_of(request: pytest.FixtureRequest) -> FeatureSnapshot:
         source=source,
         noise_run=noise_run,
     )
-    baseline = FeatureSnapshot(_store(request, run), claims, run)
-    request.node.stash[_BASELINE] = baseline
+    baseline = FeatureSnapshot(_store(request, run), outcomes, run)
+    request.node.stash[_OUTCOMES] = outcomes
     request.node.stash[_PASSED] = []
     return baseline
 
@@ -133,13 +135,13 @@ def tell_gaps(reporter: pytest.TerminalReporter) -> None:
 
 def begin_body(item: pytest.Item) -> None:
     """Let every run of a test's body compare anew."""
-    if _BASELINE in item.stash:
-        item.stash[_BASELINE].begin_body()
+    if _OUTCOMES in item.stash:
+        item.stash[_OUTCOMES].begin_body()
 
 
 def check_asserted(item: pytest.Item) -> None:
     """Fail a test that has passed although a comparison of it differed."""
-    failures = item.stash[_BASELINE].failures if _BASELINE in item.stash else []
+    failures = item.stash[_OUTCOMES].failures if _OUTCOMES in item.stash else []
     if failures:
         from pytest_featuremaps.session.summary import facts
 
@@ -154,21 +156,22 @@ def check_asserted(item: pytest.Item) -> None:
 
 def explain(op: str, left: object, right: object) -> list[str] | None:
     """Return the lines for an assertion that failed on a baseline; None for any other."""
+    baselines = sys.modules.get("pytest_featuremaps.snapshots.feature_snapshot")
+    if baselines is None:  # no test has asked for one
+        return None
     for operand in (left, right):
-        # Looked at by name: an assertion of any other test must not load torch.
-        known = type(operand).__module__ == "pytest_featuremaps.snapshots.feature_snapshot"
-        if known and op == "==":
-            failures: list[Failure] = getattr(operand, "failures", [])
+        if op == "==" and isinstance(operand, baselines.FeatureSnapshot):
+            failures = baselines.outcomes_of(operand).failures
             return failures[-1].headline if failures else None
     return None
 
 
 def settle(item: pytest.Item, report: pytest.TestReport) -> None:
     """Report what a test's comparisons came to, keep what failed for review, and forget both."""
-    if _BASELINE not in item.stash:
+    if _OUTCOMES not in item.stash:
         return
-    baseline = item.stash[_BASELINE]
-    failures, agreements = baseline.failures, baseline.agreements
+    outcomes = item.stash[_OUTCOMES]
+    failures, agreements = outcomes.failures, outcomes.agreements
     # A body has one report, and another one for each subtest in it.
     passed = item.stash[_PASSED]
     if report.when == "call":

@@ -9,7 +9,8 @@ import pytest
 from pytest_featuremaps.runs.collected import fixture_names, has_baseline
 
 if TYPE_CHECKING:
-    from pytest_featuremaps.recording.recording import Moment, Recording
+    from pytest_featuremaps.recording.recorder import Moment, Recorder
+    from pytest_featuremaps.recording.recording import Recording
 
 MARK = "capture"
 MAPS = "feature_maps"
@@ -36,12 +37,20 @@ MARK_HELP = (
 
 
 class Capturing:
-    """The recording of the test that runs, and the models that its marks name."""
+    """The recording of the test that runs, and the models that its marks name.
+
+    Attributes:
+        recorder: what puts the hooks on.
+        recording: what the test is given of it.
+        marks: the marks, by the fixture that gives their model.
+    """
 
     def __init__(self, item: pytest.Item) -> None:
+        from pytest_featuremaps.recording.recorder import Recorder
         from pytest_featuremaps.recording.recording import Recording
 
-        self.recording: Recording = Recording(sketched=has_baseline(item), intercepting=False)
+        self.recorder: Recorder = Recorder(sketched=has_baseline(item), intercepting=False)
+        self.recording: Recording = Recording(self.recorder)
         self.marks: dict[str, list[pytest.Mark]] = {}
         self._models: dict[str, object] = {}
         self._wrong: dict[str, str] = {}
@@ -59,7 +68,7 @@ class Capturing:
         when `require` asks for it.
         """
         if fixture in self._models:
-            self.recording.detach(fixture)
+            self.recorder.detach(fixture)
         self._models[fixture] = model
         reasons = [_attach(self.recording, mark, fixture, model) for mark in self.marks[fixture]]
         self._wrong[fixture] = "\n".join(filter(None, reasons))
@@ -74,9 +83,9 @@ class Capturing:
     def begin_body(self) -> None:
         """Start every run of the test's body from what was recorded before the first."""
         if self._start is None:
-            self._start = self.recording.moment()
+            self._start = self.recorder.moment()
         else:
-            self.recording.rewind(self._start)
+            self.recorder.rewind(self._start)
 
 
 def order_fixtures(item: pytest.Item) -> None:

@@ -27,12 +27,13 @@ _FACTS: Final = "featuremaps"
 
 def write_properties(item: pytest.Item, recording: Recording, *, measure: bool) -> None:
     """Make each map a property of the report; those of an earlier run of the test go."""
+    from pytest_featuremaps.maps.feature_maps import view_of
     from pytest_featuremaps.maps.summaries import PROPERTY, properties
 
     kept = [one for one in item.user_properties if not one[0].startswith(PROPERTY)]
     item.user_properties[:] = [
         *kept,
-        *properties(recording, most=_MOST_MAPS, measure=measure),
+        *properties(view_of(recording).index(), most=_MOST_MAPS, measure=measure),
     ]
 
 

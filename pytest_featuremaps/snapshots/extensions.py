@@ -15,7 +15,8 @@ from syrupy.location import PyTestLocation
 from pytest_featuremaps import disk, filenames, rendering
 from pytest_featuremaps.baseline import comparing, table_files, tables
 from pytest_featuremaps.errors import BaselineError
-from pytest_featuremaps.maps.feature_map import FeatureMap
+from pytest_featuremaps.maps import pictures
+from pytest_featuremaps.maps.record import Record
 from pytest_featuremaps.rendering import differences
 from pytest_featuremaps.snapshots.failures import Failure
 from pytest_featuremaps.snapshots.options import ComparisonOptions
@@ -24,9 +25,9 @@ from pytest_featuremaps.story import phrases, story
 
 @dataclass(frozen=True)
 class Picture:
-    """A feature map that is to be drawn, and its numbers."""
+    """What is recorded of a feature map that is to be drawn, and its numbers."""
 
-    one: FeatureMap
+    one: Record
     numbers: tables.Table
 
 
@@ -225,9 +226,10 @@ class PictureExtension(Extension):
         )
         return self._encoded(picture)
 
-    def _mosaic(self, one: FeatureMap, like: rendering.Mosaic | None = None) -> rendering.Mosaic:
+    def _mosaic(self, one: Record, like: rendering.Mosaic | None = None) -> rendering.Mosaic:
         sample = self.options.sample or 0
-        return one.mosaic(sample=sample, channels=self.options.channels, like=like)
+        channels = self.options.channels
+        return pictures.mosaic(one, sample=sample, channels=channels, like=like)
 
     def _encoded(self, picture: Picture) -> bytes:
         return _encoded(self._mosaic(picture.one), table_files.dump(picture.numbers))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import unicodedata
 import warnings
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from pytest_featuremaps.baseline import noise, table_files
 from pytest_featuremaps.baseline.renaming import Rename
@@ -14,70 +12,24 @@ from pytest_featuremaps.baseline.tables import Table
 from pytest_featuremaps.baseline.tolerances import Tolerance, asked_for
 from pytest_featuremaps.errors import BaselineError, FeatureMapsWarning
 from pytest_featuremaps.maps import measuring
-from pytest_featuremaps.maps.feature_map import FeatureMap
-from pytest_featuremaps.maps.feature_maps import FeatureMaps
+from pytest_featuremaps.maps.feature_map import FeatureMap, record_of
+from pytest_featuremaps.maps.feature_maps import FeatureMaps, view_of
+from pytest_featuremaps.maps.record import Record
 from pytest_featuremaps.snapshots.extensions import (
     Extension,
     Picture,
     PictureExtension,
     TableExtension,
 )
-from pytest_featuremaps.snapshots.failures import Failure
 from pytest_featuremaps.snapshots.options import (
     ComparisonOptions,
     RunOptions,
     channels_of,
     sample_of,
 )
+from pytest_featuremaps.snapshots.outcomes import Outcomes
 from pytest_featuremaps.snapshots.stores import Store
 from pytest_featuremaps.wording import listed
-
-
-class ClaimedFiles:
-    """Which baseline files the comparisons of one test use, so that no two share one."""
-
-    def __init__(self, files: MutableMapping[str, tuple[str, str]], test: str) -> None:
-        """Begin with none; what the test claimed in an earlier run of it is forgotten.
-
-        Args:
-            files: all files in use, by a name without case, with the file and its test;
-                shared by the tests of a session.
-            test: the test's id.
-        """
-        self._files = files
-        self._test = test
-        self._before_body: set[str] | None = None
-        self._keep(set())
-
-    def claim(self, path: str) -> None:
-        """Note that a comparison uses a file.
-
-        Raises:
-            BaselineError: another comparison uses it already, or one whose name differs in
-                case only, which is the same file on some disks.
-        """
-        name = unicodedata.normalize("NFC", path).casefold()
-        if name in self._files:
-            known, test = self._files[name]
-            other = "an earlier comparison" if test == self._test else test
-            raise BaselineError(
-                f"{Path(path).name} is also the baseline of {other} ({Path(known).name}).\n"
-                'Give this comparison a name of its own: feature_snapshot(name="...").'
-            )
-        self._files[name] = path, self._test
-
-    def begin_body(self) -> None:
-        """Let every run of the test's body start from what was claimed before the first."""
-        if self._before_body is None:
-            self._before_body = self._own()
-        self._keep(self._before_body)
-
-    def _keep(self, kept: set[str]) -> None:
-        for name in self._own() - kept:
-            del self._files[name]
-
-    def _own(self) -> set[str]:
-        return {name for name, (_, test) in self._files.items() if test == self._test}
 
 
 class FeatureSnapshot:
@@ -96,26 +48,16 @@ class FeatureSnapshot:
     def __init__(
         self,
         store: Store,
-        claims: ClaimedFiles,
+        outcomes: Outcomes,
         run: RunOptions,
         options: ComparisonOptions | None = None,
     ) -> None:
         self._store = store
-        self._claims = claims
+        self._outcomes = outcomes
         self._run = run
         self._options = options or ComparisonOptions(
             tolerance=asked_for(run.tolerance), source=run.source
         )
-        self.failures: list[Failure] = []
-        self.agreements: list[str] = []
-        self._before_body: int | None = None
-
-    def begin_body(self) -> None:
-        """Let every run of the test's body start from what was compared before the first."""
-        self._claims.begin_body()
-        if self._before_body is None:
-            self._before_body = len(self.failures)
-        del self.failures[self._before_body :]
 
     def __call__(
         self,
@@ -147,9 +89,7 @@ class FeatureSnapshot:
         options = ComparisonOptions(
             name, asked_for(asked), source, sample_of(sample), channels_of(channels), rename
         )
-        one = FeatureSnapshot(self._store, self._claims, self._run, options)
-        one.failures, one.agreements = self.failures, self.agreements
-        return one
+        return FeatureSnapshot(self._store, self._outcomes, self._run, options)
 
     def __eq__(self, other: object) -> bool:
         suffix = f"[{self._options.name}]" if self._options.name else ""
@@ -164,17 +104,19 @@ class FeatureSnapshot:
                     "Take it away, or compare one map: "
                     f'feature_maps["{next(iter(other))}"] == feature_snapshot(channels=...)'
                 )
-            numbers = measuring.table(other, sample=self._options.sample)
-            return self._compare(TableExtension, numbers, suffix, list(other.values()))
+            view = view_of(other)
+            numbers = measuring.table(view, sample=self._options.sample)
+            return self._compare(TableExtension, numbers, suffix, view.records())
         if isinstance(other, FeatureMap):
             if self._options.rename is not None:
                 raise BaselineError(
                     "rename= is for a table. The file of a picture is named after its feature "
                     "map: rename the file."
                 )
-            line = measuring.line(other.key, other, sample=self._options.sample or 0)
+            one = record_of(other)
+            line = measuring.line(other.key, one, sample=self._options.sample or 0)
             table = Table(measuring.environment(), (line,))
-            return self._compare(PictureExtension, table, f"{suffix}[{other.key}]", [other])
+            return self._compare(PictureExtension, table, f"{suffix}[{other.key}]", [one])
         raise TypeError(
             f"feature_snapshot compares feature maps, not {type(other).__name__}.\n"
             "Write `feature_maps == feature_snapshot` for a table of numbers, or "
@@ -192,7 +134,7 @@ class FeatureSnapshot:
         return f"<feature_snapshot of {self._store.location.nodeid}>"
 
     def _compare(
-        self, kind: type[Extension], numbers: Table, suffix: str, maps: Sequence[FeatureMap]
+        self, kind: type[Extension], numbers: Table, suffix: str, records: Sequence[Record]
     ) -> bool:
         location = self._store.location
         noise_run = self._run.noise_run
@@ -203,17 +145,17 @@ class FeatureSnapshot:
                 noise_run.put(name, table_files.dump(numbers))
                 return True
             numbers = self._with_noise(numbers, noise_run.get(name))
-        data = Picture(maps[0], numbers) if kind is PictureExtension else numbers
+        data = Picture(records[0], numbers) if kind is PictureExtension else numbers
         path = kind.get_location(test_location=location, index=suffix)
-        self._claims.claim(path)
+        self._outcomes.claims.claim(path)
         if self._store.records(path):
-            _warn_of_training(maps)
+            _warn_of_training(records)
         failure = self._store.compare(kind, data, suffix, self._options)
         if failure is None:
-            self.agreements.append(path)
+            self._outcomes.agreements.append(path)
             return True
         name = self._options.name or ""
-        self.failures.append(replace(failure, location=path, name=name))
+        self._outcomes.failures.append(replace(failure, location=path, name=name))
         return False
 
     def _with_noise(self, numbers: Table, other: bytes | None) -> Table:
@@ -233,9 +175,14 @@ class FeatureSnapshot:
         return measured
 
 
-def _warn_of_training(maps: Sequence[FeatureMap]) -> None:
+def outcomes_of(baseline: FeatureSnapshot) -> Outcomes:
+    """Return what the comparisons with a baseline came to, and others of the same test."""
+    return baseline._outcomes  # noqa: SLF001 - the door for the rooms of this package
+
+
+def _warn_of_training(records: Sequence[Record]) -> None:
     """Warn that a baseline is recorded from a model in training mode, where that matters."""
-    layers = {one.place.layer.model: one.place.layer for one in maps}
+    layers = {one.place.layer.model: one.place.layer for one in records}
     modules = [name for layer in layers.values() for name in layer.training()]
     if modules:
         warnings.warn(

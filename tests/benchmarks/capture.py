@@ -27,6 +27,7 @@ from pytest_featuremaps import capture
 from pytest_featuremaps.names.paths import survey
 from pytest_featuremaps.names.targets import resolve
 from pytest_featuremaps.recording.interception import FunctionalCalls
+from pytest_featuremaps.recording.recorder import Recorder
 from pytest_featuremaps.recording.recording import Recording
 
 sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves a script's folder out
@@ -66,7 +67,7 @@ def main(rounds, file):
 def resnet(rounds, where):
     """Measure the ResNet-50, and return what the README shows."""
     model, images = resnet50().eval(), torch.randn(1, 3, 224, 224)
-    watching = Recording(intercepting=False)
+    watching = Recording(Recorder(intercepting=False))
     watching.attach(model, "**.add()", keep="shapes")
     places = {id(module): [path] for path, module in model.named_modules()}
     mode = FunctionalCalls(places, is_add, pass_by)
@@ -135,7 +136,7 @@ def ours(model, images):
 
 
 def reduced(model, images, *, keep, sketched=False):
-    with Recording(sketched=sketched) as maps:
+    with Recording(Recorder(sketched=sketched)) as maps:
         maps.attach(model, where=is_leaf, keep=keep)
         model(images)
     return maps
@@ -150,7 +151,7 @@ def intercepted(model, images):
 def watched(recording, model, images):
     """Run the model while functional calls are intercepted, as they are during a test's call."""
     recording.clear()
-    with recording.interception():
+    with recording._recorder.interception():
         return model(images)
 
 
