@@ -4,7 +4,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from pytest_featuremaps.numbers import stats
+from pytest_featuremaps.maps import values
 
 BROKEN = """
 @pytest.mark.capture("**")
@@ -297,8 +297,8 @@ def test_a_model_of_shapes_is_reported_without_numbers(write, pytester):
 
 def test_a_passing_test_takes_no_statistics(write, pytester, monkeypatch):
     taken = []
-    whole = stats.summarise
-    monkeypatch.setattr(stats, "summarise", lambda *args: taken.append(args) or whole(*args))
+    whole = values.summarise
+    monkeypatch.setattr(values, "summarise", lambda *args: taken.append(args) or whole(*args))
     write(REPORTED)
     pytester.runpytest("--junitxml=junit.xml", "-k", "test_passing").assert_outcomes(passed=1)
     assert len(taken) == 1  # what the test itself asks for
