@@ -17,8 +17,9 @@ from pytest_featuremaps.numbers.reducing import reduce, reduce_and_sketch
 from pytest_featuremaps.numbers.sketch import sketch
 from pytest_featuremaps.numbers.stats import summarise
 
-LARGE = 600_000  # more than two chunks
-SIZES = [1, 2, 243, 244, 9_760, 9_761, 33_000, 249_856, 249_857, LARGE]
+CHUNK = 4096 * 256
+LARGE = 2 * CHUNK + 5_000  # two chunks, and some rows
+SIZES = [1, 2, 255, 256, 9_984, 9_985, 33_000, CHUNK, CHUNK + 1, LARGE]  # 9,984 are few
 
 pytestmark = pytest.mark.usefixtures("threads")
 
@@ -137,7 +138,7 @@ def test_any_magnitude_of_float64(power):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("place", [0, 249_855, 249_856, LARGE - 1])
+@pytest.mark.parametrize("place", [0, CHUNK - 1, CHUNK, LARGE - 1])
 def test_one_value_that_is_not_finite(dtype, place):
     limit = torch.finfo(dtype)
     for odd in (math.nan, math.inf, -math.inf, limit.max, limit.min):

@@ -15,7 +15,7 @@ from pytest_featuremaps.errors import UnsupportedTensor
 from pytest_featuremaps.numbers.folding import BUCKETS, signs
 from pytest_featuremaps.numbers.sketch import UNIT, Sketch, digest, estimate, sketch
 
-LARGE = 600_000  # more than two chunks
+LARGE = 1_100_000  # more than two chunks
 
 pytestmark = pytest.mark.usefixtures("threads")
 
