@@ -22,6 +22,7 @@ from statistics import median
 import numpy as np
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from pytest_featuremaps import capture
 from pytest_featuremaps.names.paths import survey
@@ -46,6 +47,7 @@ SKETCH = 'pytest-featuremaps, `keep="stats"`, with sketches'
 CALLS = "pytest-featuremaps, functional calls intercepted"
 INTERCEPTED = "interception (with a probe: a hook on the model)"
 MODE = "interception (the mode alone)"
+IDLE = "a torch function mode that does nothing"
 HAND = "hook with hand-written statistics"
 
 SIZES = (10, 100, 1_000, 10_000)
@@ -85,6 +87,7 @@ def resnet(rounds, where):
         CALLS: partial(intercepted, model, images),
         INTERCEPTED: partial(watched, watching, model, images),
         MODE: partial(listened, mode, model, images),
+        IDLE: partial(listened, Idle(), model, images),
         **rivals(model, images),
     }
     kept = ours(model, images)
@@ -156,9 +159,14 @@ def watched(recording, model, images):
 
 
 def listened(mode, model, images):
-    """Run the model while the mode tells of every add, and nothing is recorded of it."""
+    """Run the model in a mode: ours tells of every add, and nothing is recorded of it."""
     with mode:
         return model(images)
+
+
+class Idle(TorchFunctionMode):
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        return func(*args, **(kwargs or {}))
 
 
 def is_add(place, op, inside_torch_nn):
