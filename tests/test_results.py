@@ -1,5 +1,6 @@
 """What a failed comparison leaves, and when it goes away."""
 
+import contextlib
 import json
 import os
 import threading
@@ -367,6 +368,35 @@ def test_two_runs_at_once_leave_one_whole_result(tmp_path):
     assert (result.record.why, result.read(result.record.update)) == ("c", b"c")
     folder.forget_comparison(tmp_path, "test_it.py::test_a", result.record.baseline)
     assert list(tmp_path.parent.iterdir()) == [] or not tmp_path.exists()
+
+
+@pytest.mark.parametrize("left", [["results/test", ".gitignore"], ["results", ".gitignore"]])
+@pytest.mark.parametrize("killed_after", [0, 1, 2])
+def test_a_folder_that_was_being_removed_goes_with_the_next_decision(
+    left, killed_after, tmp_path, monkeypatch
+):
+    output = tmp_path / folder.DEFAULT
+    (output / left[0]).mkdir(parents=True)
+    (output / ".gitignore").touch()
+    steps = iter(range(killed_after))
+    remove = Path.rmdir
+
+    def killed(path):
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+        remove(path)
+
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        patch.setattr(Path, "rmdir", killed)
+        folder.clear(output)
+    folder.clear(output)
+    assert not output.exists()
+
+
+def test_an_empty_folder_of_another_name_is_left_alone(tmp_path):
+    (tmp_path / ".gitignore").touch()
+    folder.clear(tmp_path)
+    assert (tmp_path / ".gitignore").exists()
 
 
 FOLDERS = {

@@ -151,6 +151,8 @@ def clear(output: Path) -> None:
     for folder in _visible(results) if results.is_dir() else ():
         disk.sweep(folder)
         _prune(folder)
+    if output.name == DEFAULT:  # any other one may be somebody's own
+        _prune_results(results)
 
 
 def _test_folder(output: Path, test: str) -> Path:
@@ -180,15 +182,20 @@ def _put(output: Path, target: Path, files: Mapping[str, bytes]) -> None:
 
 def _prune(folder: Path) -> None:
     """Remove a test's folder and those above it, as far as nothing is in them."""
-    results = folder.parent
     with contextlib.suppress(OSError):
         folder.rmdir()
-        results.rmdir()
-        if results.name == _RESULTS and [one.name for one in results.parent.iterdir()] == [
-            disk.IGNORE
-        ]:
-            (results.parent / disk.IGNORE).unlink()
-            results.parent.rmdir()
+        _prune_results(folder.parent)
+
+
+def _prune_results(results: Path) -> None:
+    """Remove the folder of all results and the one it is in, as far as nothing is in them."""
+    output = results.parent
+    with contextlib.suppress(OSError):
+        if results.exists():
+            results.rmdir()
+        if results.name == _RESULTS and all(one.name == disk.IGNORE for one in output.iterdir()):
+            (output / disk.IGNORE).unlink(missing_ok=True)
+            output.rmdir()
 
 
 def _records(folder: Path) -> Iterator[Path]:
