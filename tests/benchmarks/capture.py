@@ -317,9 +317,9 @@ def stopwatch(owner, name):
     """Take the time of every call of a function, in seconds."""
     function, seconds = getattr(owner, name), []
 
-    def run(*args):
+    def run(*args, **kwargs):
         start = time.perf_counter()
-        result = function(*args)
+        result = function(*args, **kwargs)
         seconds.append(time.perf_counter() - start)
         return result
 
