@@ -2,6 +2,16 @@
 
 from torch import nn
 
+# What `LlamaConfig` of transformers is given for 70,553,706,496 parameters.
+LLAMA_70B = {
+    "hidden_size": 8192,
+    "intermediate_size": 28672,
+    "num_hidden_layers": 80,
+    "num_attention_heads": 64,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+}
+
 
 class SmallModel(nn.Module):
     def __init__(self):

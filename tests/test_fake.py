@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nets import LLAMA_70B
 from torch import nn
 from torch._subclasses import FakeTensor, FakeTensorMode
 from torch.nn.attention.flex_attention import flex_attention
@@ -379,14 +380,7 @@ def test_the_random_state_is_put_back():
 
 def test_a_llama_of_70_billion_parameters():
     transformers = pytest.importorskip("transformers")
-    config = transformers.LlamaConfig(
-        hidden_size=8192,
-        intermediate_size=28672,
-        num_hidden_layers=80,
-        num_attention_heads=64,
-        num_key_value_heads=8,
-        vocab_size=128256,
-    )
+    config = transformers.LlamaConfig(**LLAMA_70B)
     with shapes_only():
         model = transformers.LlamaForCausalLM(config)
         with capture(model, "**") as maps:

@@ -10,9 +10,11 @@ import time
 from pathlib import Path
 from statistics import median
 
-sys.path.insert(0, str(Path(__file__).parent))  # PYTHONSAFEPATH leaves a script's folder out
+sys.path.insert(0, str(Path(__file__).parents[1]))  # PYTHONSAFEPATH leaves a script's folder out
+sys.path.insert(0, str(Path(__file__).parent))
 
 import torch
+from nets import LLAMA_70B
 from pairing import machine, ratio, table
 from torch._subclasses import FakeTensorMode
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -56,14 +58,7 @@ def in_a_process(way):
 
 
 def print_one(way):
-    config = LlamaConfig(
-        hidden_size=8192,
-        intermediate_size=28672,
-        num_hidden_layers=80,
-        num_attention_heads=64,
-        num_key_value_heads=8,
-        vocab_size=128256,
-    )
+    config = LlamaConfig(**LLAMA_70B)
     start = time.perf_counter()
     shapes = by_hand(config) if way == HAND else ours(config)
     seconds = time.perf_counter() - start
