@@ -56,17 +56,17 @@ class FeatureMap(Drawable):
     @property
     def module_type(self) -> str:
         """The name of the module's class, such as `"Conv2d"`."""
-        return self._record.place.layer.module_type
+        return self._record.module_type
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The sizes of the axes, in elements."""
-        return self._record.kept.shape
+        return self._record.shape
 
     @property
     def dtype(self) -> torch.dtype:
         """The element type, as the module produced it."""
-        return self._record.kept.dtype
+        return self._record.dtype
 
     @property
     def device(self) -> torch.device:

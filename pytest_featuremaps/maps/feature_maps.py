@@ -11,9 +11,10 @@ from pytest_featuremaps.checks.vitals import Limits
 from pytest_featuremaps.errors import AmbiguousKey, CaptureError, MissingMap
 from pytest_featuremaps.maps import given, sheets, summaries, uncalled, values
 from pytest_featuremaps.maps.checkup import examine
-from pytest_featuremaps.maps.feature_map import FeatureMap, feature_map_of, record_of
+from pytest_featuremaps.maps.feature_map import FeatureMap, feature_map_of
 from pytest_featuremaps.maps.log import Log
 from pytest_featuremaps.maps.picture_options import require_layout
+from pytest_featuremaps.maps.record import Record
 from pytest_featuremaps.maps.views import View
 from pytest_featuremaps.names.keys import Where
 from pytest_featuremaps.names.targets import Target
@@ -53,15 +54,7 @@ class FeatureMaps(Mapping[str, FeatureMap]):
         self._view = View(log, chosen, model)
 
     def __getitem__(self, key: str) -> FeatureMap:
-        found = self._view.find(key)
-        if len(found) == 1:
-            return feature_map_of(found[0])
-        if found:
-            raise AmbiguousKey(
-                f"{key!r} means {len(found)} feature maps: {listed(map(self._view.key, found))}.\n"
-                "Name one of them, or go over all with feature_maps.calls(...)."
-            )
-        raise MissingMap(self._view.missing(key))
+        return feature_map_of(self._found(key))
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and len(self._view.find(key)) == 1
@@ -146,7 +139,7 @@ class FeatureMaps(Mapping[str, FeatureMap]):
             MissingMap: there is no map of such a key.
             AmbiguousKey: a key means several maps.
         """
-        found = [(record_of(self[key]), spec) for key, spec in specs.items()]
+        found = [(self._found(key), spec) for key, spec in specs.items()]
         clauses = [Clause(self._view.key(one), one.title, spec, one.shape) for one, spec in found]
         agreement = hold(clauses, dims)
         if agreement.broken:
@@ -247,6 +240,18 @@ class FeatureMaps(Mapping[str, FeatureMap]):
         if as_specs:
             return summaries.specs(self._view.index())
         return "\n".join([*summaries.table(self._view.index(), most=most), *self._remarks()])
+
+    def _found(self, key: str) -> Record:
+        """Return the one record that a key means, or say why it means none or several."""
+        found = self._view.find(key)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise AmbiguousKey(
+                f"{key!r} means {len(found)} feature maps: {listed(map(self._view.key, found))}.\n"
+                "Name one of them, or go over all with feature_maps.calls(...)."
+            )
+        raise MissingMap(self._view.missing(key))
 
     def _remarks(self) -> list[str]:
         """Say what was captured and did not run, and what recording changed."""
