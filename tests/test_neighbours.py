@@ -115,7 +115,7 @@ def test_timeout(beside, write, pytester, method):
     hangs = WHOLE.replace("    model(photo)\n", "    import time; time.sleep(30)\n")
     write(HOOKS + hangs)
     result = pytester.runpytest_subprocess(
-        "-p", "no:cacheprovider", "--snapshot-update", "--timeout=1", arguments[1]
+        "-p", "no:cacheprovider", "--snapshot-update", "--timeout=5", arguments[1]
     )
     text = result.stdout.str() + result.stderr.str()
     assert "Timeout" in text

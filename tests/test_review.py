@@ -3,7 +3,6 @@
 import io
 import itertools
 import json
-import os
 import shutil
 import stat
 import sys
@@ -703,22 +702,12 @@ def test_help_documents_the_exit_codes(capsys):
         cli.main([])
 
 
-def test_it_runs_as_a_module_and_starts_quickly(pytester, waiting):
+def test_it_runs_as_a_module_and_loads_nothing_heavy(pytester, waiting):
     result = pytester.run(sys.executable, "-X", "importtime", "-m", "pytest_featuremaps", "list")
     assert result.ret == cli.LEFT
     loaded = {line.rpartition("|")[2].strip() for line in result.errlines}
     assert "pytest_featuremaps.review.records" in loaded
     assert not loaded & {"torch", "numpy", "PIL", "pytest", "syrupy"}
-
-
-def test_it_starts_in_well_under_a_fifth_of_a_second(pytester, waiting):
-    def spent():
-        before = os.times()
-        pytester.run(sys.executable, "-m", "pytest_featuremaps", "list")
-        after = os.times()
-        return sum(after[2:4]) - sum(before[2:4])  # of the processor, whatever else it does
-
-    assert min(spent() for _ in range(3)) < 0.15
 
 
 def test_a_project_that_is_done_leaves_the_one_around_it_alone(waiting, monkeypatch):
