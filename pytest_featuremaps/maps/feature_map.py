@@ -71,7 +71,7 @@ class FeatureMap(Drawable):
     @property
     def device(self) -> torch.device:
         """The device that the module produced it on."""
-        return self._record.kept.device
+        return self._record.kept.facts.device
 
     @property
     def layout(self) -> str | None:

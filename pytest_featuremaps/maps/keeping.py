@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, cast
 
 import torch
 
@@ -14,15 +14,33 @@ from pytest_featuremaps.numbers.sketch import Sketch, digest, sketch
 from pytest_featuremaps.numbers.stats import Stats
 
 
+class Facts(NamedTuple):
+    """What is known of a tensor without its values.
+
+    Attributes:
+        shape: its sizes.
+        dtype: its element type.
+        device: the device it was made on.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
+
+    @classmethod
+    def of(cls, tensor: torch.Tensor) -> Self:
+        """Ask a tensor for them."""
+        return cls(tuple(tensor.shape), tensor.dtype, tensor.device)
+
+
 class Kept(NamedTuple):
     """What is known of one tensor after the forward.
 
     Attributes:
         how: how much was kept.
-        shape: its sizes.
-        dtype: its element type.
-        device: the device it was made on.
         tensor: its values, as an independent copy; None unless values are kept.
+        lasting: its facts, where no copy is there to ask for them: asking costs as much as a
+            quarter of copying a small tensor.
         stats: its statistics, where they were taken in the hook.
         sketch: its sketch, likewise; None for integers and bool.
         digest: the digest of integers and bool, likewise: they are compared exactly.
@@ -32,15 +50,18 @@ class Kept(NamedTuple):
     """
 
     how: Keep
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-    device: torch.device
-    tensor: torch.Tensor | None = None
+    tensor: torch.Tensor | None
+    lasting: Facts | None = None
     stats: Stats | None = None
     sketch: Sketch | None = None
     digest: str | None = None
     infinite: int = 0
     obstacle: str = ""
+
+    @property
+    def facts(self) -> Facts:
+        """The tensor's shape, dtype and device."""
+        return self.lasting or Facts.of(cast("torch.Tensor", self.tensor))
 
 
 class Unkept(NamedTuple):
@@ -76,7 +97,7 @@ class View:
 
 
 def keep(
-    tensor: torch.Tensor, how: Keep = "values", *, axis: int | None = None, sketched: bool = False
+    tensor: torch.Tensor, how: Keep = "values", axis: int | None = None, sketched: bool = False
 ) -> Kept:
     """Keep as much of a tensor as was asked for, so that nothing later can change it.
 
@@ -91,11 +112,11 @@ def keep(
         UnsupportedTensor: the tensor has no one shape of its own.
     """
     tensor = _own(tensor)
-    facts = (how, tuple(tensor.shape), tensor.dtype, tensor.device)
     if how == "values":
-        return Kept(*facts, tensor=_own(independent(tensor)))
+        return Kept(how, _unwrapped(independent(tensor)))
+    facts = Facts.of(tensor)
     if how == "shapes":
-        return Kept(*facts)
+        return Kept(how, None, facts)
     rounded = tensor.is_floating_point() or tensor.is_complex()
     drawn = None
     try:
@@ -106,10 +127,10 @@ def keep(
             drawn = sketch(tensor) if sketched and rounded else None
     except UnsupportedTensor as error:
         # Asking for the numbers is what says why there are none.
-        return Kept(*facts, obstacle=str(error))
+        return Kept(how, None, facts, obstacle=str(error))
     infinite = count_infinite(tensor) if numbers.inf_count else 0
     hashed = digest(tensor) if sketched and not rounded else None
-    return Kept(*facts, stats=numbers, sketch=drawn, digest=hashed, infinite=infinite)
+    return Kept(how, None, facts, numbers, drawn, hashed, infinite)
 
 
 class Gradients:
@@ -153,6 +174,10 @@ def _own(tensor: torch.Tensor) -> torch.Tensor:
             "torch.nested.to_padded_tensor, or build the nn.TransformerEncoder that makes it "
             "with enable_nested_tensor=False"
         )
+    return _unwrapped(tensor)
+
+
+def _unwrapped(tensor: torch.Tensor) -> torch.Tensor:
     if not torch._C._are_functorch_transforms_active():
         return tensor
     wrappers = torch._C._functorch

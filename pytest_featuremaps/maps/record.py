@@ -58,9 +58,9 @@ class Record:
     @property
     def shape(self) -> tuple[int, ...]:
         """The sizes of the axes, in elements."""
-        return self.kept.shape
+        return self.kept.facts.shape
 
     @property
     def dtype(self) -> torch.dtype:
         """The element type, as the module produced it."""
-        return self.kept.dtype
+        return self.kept.facts.dtype

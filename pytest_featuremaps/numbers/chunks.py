@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,7 +41,7 @@ def readable(tensor: torch.Tensor) -> torch.Tensor:
     obstacle = _obstacle(tensor)
     if obstacle:
         raise UnsupportedTensor(obstacle)
-    tensor = tensor.detach()
+    tensor = tensor.detach() if tensor.requires_grad else tensor
     # Only a lazily conjugated tensor is copied here: its imaginary signs are not in memory.
     return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
@@ -60,6 +61,7 @@ def _obstacle(tensor: torch.Tensor) -> str:
     return ""
 
 
+@functools.cache
 def infinite_from(dtype: torch.dtype) -> float:
     """Give the magnitude from which values are taken as infinite.
 

@@ -1,10 +1,10 @@
-"""A tensor's values in float64, chunk by chunk, and the sums of each with pseudo-random signs."""
+"""Sums of a tensor's values with pseudo-random signs, chunk by chunk."""
 
 from __future__ import annotations
 
 import functools
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,15 +19,11 @@ if TYPE_CHECKING:
 # A prime: with 64, one dead channel of a token or NHWC map would fall into a single bucket.
 BUCKETS = 61
 
-# Whole words of signs and whole rounds of buckets: every chunk starts with both anew.
-_PERIOD = 64 * BUCKETS
-CHUNK = 128 * _PERIOD
+# Whole words of signs and whole rounds of buckets: every row starts with both anew.
+_ROW = 64 * BUCKETS
 
-# A long chunk is for torch, on all its threads. A gap in which only NumPy works puts the others to
-# sleep, and sends half of the chunk from one core to another: both take longer than any sum here.
-# One thread sums a group. A dot product is split among all: how many there are may show in the last
-# digits of its float64, as the machine's BLAS may.
-_GROUPS = 4
+# In float32, sums down more rows than these would lose what a sketch stores.
+CHUNK = 128 * _ROW
 
 
 def signs(start: int, stop: int) -> NDArray[np.int8]:
@@ -53,18 +49,18 @@ def _words(start: int, stop: int) -> NDArray[np.uint64]:
     return z
 
 
-# A forward asks for the first chunks again with every map: these 8 MB are kept wide, as they are
-# used. Of those that follow, 8 MB hold eight times as many.
-_WIDE = 2
+# A forward asks for the first chunks again with every map: these are kept as they are used. Of
+# those that follow, the same room holds more.
+_READY = 2
 
 
 @functools.lru_cache(maxsize=16)
-def _chunk_signs(index: int) -> torch.Tensor:
+def _chunk_signs(index: int, dtype: np.dtype[np.floating]) -> NDArray[Any]:
     chosen = signs(index * CHUNK, (index + 1) * CHUNK)
-    return torch.from_numpy(chosen.astype(np.float64) if index < _WIDE else chosen)
+    return chosen.astype(dtype) if index < _READY else chosen
 
 
-class _Scratch(threading.local):
+class _Room(threading.local):
     """Room for one chunk, per thread and kept: fresh memory costs more than the sums do.
 
     The arrays are NumPy's, so that a tensor made of one belongs to the mode (inference or not) it
@@ -76,38 +72,15 @@ class _Scratch(threading.local):
         self.signs = np.empty(CHUNK)
 
 
-_scratch = _Scratch()
+_room = _Room()
 
 
 def wide_chunks(values: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Yield the values as float64, in logical row-major order, a chunk at a time in one buffer.
-
-    The last chunk is filled up to whole periods with zeros, which no sum sees.
-    """
+    """Yield the values as float64, in logical row-major order, a chunk at a time in one buffer."""
     count = values.numel()
-    buffer = torch.from_numpy(_scratch.values)
+    buffer = torch.from_numpy(_room.values)
     for start in range(0, count, CHUNK):
-        size = min(count - start, CHUNK)
-        chunk = buffer[: _whole_periods(size)]
-        if size == len(chunk):
-            read_flat(chunk, values, start)
-        else:
-            read_flat(chunk[:size], values, start)
-            chunk[size:].zero_()
-        yield chunk
-
-
-def _whole_periods(size: int) -> int:
-    """Round up to whole periods; less than one, to whole rounds of buckets."""
-    unit = _PERIOD if size > _PERIOD else BUCKETS
-    return -(-size // unit) * unit
-
-
-def sum_of(chunk: torch.Tensor) -> float:
-    """Sum a chunk of `wide_chunks`, all of whose values are finite."""
-    if len(chunk) <= _PERIOD:
-        return float(chunk.numpy().sum())
-    return float(chunk.view(-1, _PERIOD).sum(1).numpy().sum())
+        yield read_flat(buffer[: count - start], values, start)
 
 
 def total_square(chunk: torch.Tensor) -> float:
@@ -116,20 +89,30 @@ def total_square(chunk: torch.Tensor) -> float:
 
 
 def signed_sums(chunk: torch.Tensor, index: int) -> NDArray[np.float64]:
-    """Sum a chunk of `wide_chunks` per bucket, each value with its sign, overwriting the chunk.
+    """Sum the values of a chunk per bucket, each with its sign.
+
+    In float32 a bucket's error is below the unit in which sketches are stored. Each sum is taken
+    in one order, whatever the machine and its threads.
 
     Args:
-        chunk: Finite values.
+        chunk: Finite values, of float32 or float64, contiguous and on the CPU.
         index: Which chunk of its tensor it is, from 0.
     """
-    size = len(chunk)
-    chosen = _chunk_signs(index)[:size]
-    if index >= _WIDE:
-        # Into one buffer: torch would otherwise widen them into a new one each time.
-        chosen = torch.from_numpy(_scratch.signs)[:size].copy_(chosen)
-    signed = chunk.mul_(chosen)
-    # In groups of neighbours, so that each thread adds up what it has just multiplied.
-    if size > _PERIOD:
-        signed = signed.view(_GROUPS, -1, _PERIOD // _GROUPS).sum(1)
-    sums: NDArray[np.float64] = signed.numpy().reshape(-1, BUCKETS).sum(axis=0)
+    values = chunk.numpy()
+    size = len(values)
+    chosen = _chunk_signs(index, values.dtype)[:size]
+    if chosen.dtype != values.dtype:
+        room = _room.signs.view(values.dtype)[:size]
+        room[:] = chosen
+        chosen = room
+    whole = size - size % _ROW
+    sums = np.zeros(BUCKETS)
+    if whole:
+        # Column by column, without the products in between: nothing is written but the sums.
+        rows, signs_ = (one[:whole].reshape(-1, _ROW) for one in (values, chosen))
+        sums += np.einsum("ij,ij->j", rows, signs_).reshape(-1, BUCKETS).sum(0, np.float64)
+    if whole < size:
+        rest = np.zeros(_ROW, values.dtype)
+        np.multiply(values[whole:], chosen[whole:], out=rest[: size - whole])
+        sums += rest.reshape(-1, BUCKETS).sum(0, np.float64)
     return sums

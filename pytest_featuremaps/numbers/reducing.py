@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -10,14 +11,8 @@ import numpy as np
 import torch
 from torch._C import DisableTorchFunction
 
+from pytest_featuremaps.numbers import folding
 from pytest_featuremaps.numbers.chunks import infinite_from, read_flat, readable
-from pytest_featuremaps.numbers.folding import (
-    BUCKETS,
-    signed_sums,
-    sum_of,
-    total_square,
-    wide_chunks,
-)
 from pytest_featuremaps.numbers.sketch import Sketch, drawn_from, sketch
 from pytest_featuremaps.numbers.stats import Stats, summarise
 
@@ -74,17 +69,19 @@ def reduce(tensor: torch.Tensor, channel_axis: int | None = None) -> Stats:
         UnsupportedTensor: As for `summarise`.
     """
     with DisableTorchFunction():
-        if channel_axis is not None:
-            return summarise(tensor, channel_axis)
-        values = _in_memory_order(readable(tensor))
-        fast = _one_pass(values, _FAST) if _narrowest(values.dtype) == torch.float32 else None
-        return fast or _one_pass(values, _WIDE) or summarise(tensor)
+        if channel_axis is None:
+            values = readable(tensor)
+            for way in _ways(values.dtype):
+                numbers = _one_pass(_in_memory_order(values), way)
+                if numbers:
+                    return numbers
+        return summarise(tensor, channel_axis)
 
 
 def reduce_and_sketch(tensor: torch.Tensor) -> tuple[Stats, Sketch]:
-    """Give what `reduce` and `sketch` give, reading the tensor once.
+    """Give what `reduce` and `sketch` give, and take the signed sums in float32 where that will do.
 
-    The moments are taken from what the sketch is made of, values in float64 in logical order.
+    Each integer of the sketch is then within one of that of `sketch`.
 
     Args:
         tensor: As for `sketch`.
@@ -94,34 +91,26 @@ def reduce_and_sketch(tensor: torch.Tensor) -> tuple[Stats, Sketch]:
     """
     with DisableTorchFunction():
         values = readable(tensor)
-        together = _together(values) if values.is_floating_point() else None
-    return together or (reduce(tensor), sketch(tensor))
+        for way in _ways(values.dtype) if values.is_floating_point() else ():
+            numbers = _one_pass(_in_memory_order(values), way)
+            if numbers:
+                return numbers, _drawn(values, numbers, way)
+    return reduce(tensor), sketch(tensor)
 
 
-def _together(values: torch.Tensor) -> tuple[Stats, Sketch] | None:
-    """Give numbers and sketch of all values; None where one pass cannot be trusted with them."""
-    limit = min(infinite_from(values.dtype), _WIDE.largest)
-    # In their own dtype and order, where possible, there is less to read than in float64.
-    seen = _NOTHING
-    for chunk in _chunks(_in_memory_order(values), _narrowest(values.dtype)):
-        found = _see(chunk, limit, seen)
-        if found is None:
-            return None
-        seen = found
-    total, squares, signed = 0.0, 0.0, np.zeros(BUCKETS)
-    for index, wide in enumerate(wide_chunks(values)):
-        total += sum_of(wide)
-        squares += total_square(wide)
-        signed += signed_sums(wide, index)
-    count = values.numel()
-    numbers = _stats(seen, total, squares, count, _WIDE)
-    return (numbers, drawn_from(signed, squares, count)) if numbers else None
+def _drawn(values: torch.Tensor, numbers: Stats, way: _Pass) -> Sketch:
+    """Make the sketch of values whose numbers are known, and all of them finite."""
+    sums = np.zeros(folding.BUCKETS)
+    for index, chunk in enumerate(_chunks(values, way.dtype, folding.CHUNK)):
+        sums += folding.signed_sums(chunk, index)
+    return drawn_from(sums, numbers.rms**2 * numbers.count, numbers.count)
 
 
-def _narrowest(dtype: torch.dtype) -> torch.dtype:
-    """Give the dtype that holds values of another and can be summed fast."""
+@functools.cache
+def _ways(dtype: torch.dtype) -> tuple[_Pass, ...]:
+    """Give the ways to sum values of a dtype, the fastest first."""
     narrow = dtype.is_floating_point and dtype != torch.float64
-    return torch.float32 if narrow else torch.float64
+    return (_FAST, _WIDE) if narrow else (_WIDE,)
 
 
 def _in_memory_order(values: torch.Tensor) -> torch.Tensor:
@@ -133,44 +122,23 @@ def _in_memory_order(values: torch.Tensor) -> torch.Tensor:
 
 def _one_pass(values: torch.Tensor, way: _Pass) -> Stats | None:
     """Give the numbers of all values; None where this way cannot be trusted with them."""
+    count = values.numel()
     limit = min(infinite_from(values.dtype), way.largest)
-    seen = _NOTHING
+    low, high, zeros = math.inf, -math.inf, 0
     total = squares = 0.0
-    for chunk in _chunks(values, way.dtype):
-        found = _see(chunk, limit, seen)
-        if found is None:
+    for chunk in _chunks(values, way.dtype, _CHUNK):
+        # A NaN shows in both extremes, and no comparison with it is true.
+        least, most = map(torch.Tensor.item, chunk.aminmax())
+        if not -limit < least <= most < limit:
             return None
-        seen = found
+        low, high = min(low, least), max(high, most)
         more, more_squares = _moments(chunk)
         total += more
         squares += more_squares
-    return _stats(seen, total, squares, values.numel(), way)
-
-
-class _Seen(NamedTuple):
-    """What one look at the values tells: the extremes, and how many zeros there are."""
-
-    low: float = math.inf
-    high: float = -math.inf
-    zeros: int = 0
-
-
-_NOTHING = _Seen()
-
-
-def _see(chunk: torch.Tensor, limit: float, before: _Seen) -> _Seen | None:
-    """Look at a chunk after what was seen before it; None where a value reaches the limit."""
-    # A NaN shows in both extremes, and no comparison with it is true.
-    low, high = map(torch.Tensor.item, chunk.aminmax())
-    if not -limit < low <= high < limit:
-        return None
-    # NumPy compares and counts several times faster than torch does, even on one thread.
-    zeros = int(np.count_nonzero(chunk.numpy() == 0)) if low <= 0 <= high else 0
-    return _Seen(min(low, before.low), max(high, before.high), before.zeros + zeros)
-
-
-def _stats(seen: _Seen, total: float, squares: float, count: int, way: _Pass) -> Stats | None:
-    low, high, zeros = seen
+        if least <= 0 <= most:
+            # NumPy compares and counts several times faster than torch does. It does so on one
+            # thread: last, for all of the chunk lies with that core then.
+            zeros += int(np.count_nonzero(chunk.numpy() == 0))
     if not count or 0 < max(-low, high) < way.smallest:
         return None
     mean, square = total / count, squares / count
@@ -190,15 +158,17 @@ def _stats(seen: _Seen, total: float, squares: float, count: int, way: _Pass) ->
     )
 
 
-def _chunks(values: torch.Tensor, dtype: torch.dtype) -> Iterator[torch.Tensor]:
-    """Yield the values in a dtype, chunk by chunk: views where possible, or one buffer."""
+def _chunks(values: torch.Tensor, dtype: torch.dtype, size: int) -> Iterator[torch.Tensor]:
+    """Yield the values in a dtype, `size` at a time: views where possible, or one buffer."""
     count = values.numel()
     if _is_plain(values, dtype):
         flat = values.view(-1)
-        yield from (flat[start : start + _CHUNK] for start in range(0, count, _CHUNK))
+        # Whole where possible: a slice takes as long to make as 20,000 values to sum.
+        whole = 0 < count <= size
+        yield from [flat] if whole else (flat[at : at + size] for at in range(0, count, size))
         return
-    buffer = torch.empty(min(count, _CHUNK), dtype=dtype, device="cpu")
-    for start in range(0, count, _CHUNK):
+    buffer = torch.empty(min(count, size), dtype=dtype, device="cpu")
+    for start in range(0, count, size):
         yield read_flat(buffer[: count - start], values, start)
 
 
@@ -214,7 +184,7 @@ def _moments(chunk: torch.Tensor) -> tuple[float, float]:
     whole = size - size % _ROW if size > _SMALL else 0
     total = squares = 0.0
     if whole:
-        rows = chunk[:whole].view(-1, _ROW)
+        rows = (chunk if whole == size else chunk[:whole]).view(-1, _ROW)
         norms = torch.linalg.vector_norm(rows, dim=1).numpy().astype(np.float64)
         total = float(rows.sum(1).numpy().sum(dtype=np.float64))
         squares = float(norms @ norms)
