@@ -65,7 +65,7 @@ DOORS = {
         "against.comparing",
         "against.planning",
         "against.stores",
-        "against.recorder",
+        "against.at_revision",
     },
 }
 

@@ -14,7 +14,7 @@ from pytest_featuremaps.errors import CaptureError, UnsupportedTensor
 from pytest_featuremaps.layouts.planes import Planes
 from pytest_featuremaps.maps import axes, pictures
 from pytest_featuremaps.maps.record import Record
-from pytest_featuremaps.rendering import captions, looks
+from pytest_featuremaps.rendering import captions, legends, looks
 from pytest_featuremaps.rendering.looks import Look
 
 if TYPE_CHECKING:
@@ -64,11 +64,11 @@ def _band(
     drawing = looks.drawn(planes, look)
     seen, image, smaller = _row(drawing, planes, most)
     note = f"{shape}, {_note(drawing, planes, len(seen))}{smaller}"
-    entries = looks.explained(drawing, planes, seen, on_a_sheet=True)
+    entries = legends.explained(drawing, planes, seen, on_a_sheet=True)
     return rendering.Band(title, note, image), entries
 
 
-def _row(drawing: looks.Drawing, planes: Planes, most: int) -> tuple[Tiles, Image.Image, str]:
+def _row(drawing: legends.Drawing, planes: Planes, most: int) -> tuple[Tiles, Image.Image, str]:
     """Return the tiles that fit in a row, the row, and how they were made smaller."""
     tiles, each = drawing.mosaic.tiles[:most], 1
     if planes.parts == (1, 1) and tiles.shape[1] > 1:
@@ -115,8 +115,8 @@ def _reason(one: Record, error: Exception) -> str:
     return f"{reason}: choose layout={', '.join(others)} or {last}, here or where you capture"
 
 
-def _note(drawing: looks.Drawing, planes: Planes, shown: int) -> str:
+def _note(drawing: legends.Drawing, planes: Planes, shown: int) -> str:
     count, height, width = planes.pictures.shape
     channels = "" if count == 1 else f"channels 0 to {shown - 1} of {count}, "
     cut = f"the first {_WIDTH} of {width} positions, " if height == 1 and width > _WIDTH else ""
-    return f"{channels}{cut}values {looks.span(drawing.low, drawing.high)}"
+    return f"{channels}{cut}values {legends.span(drawing.low, drawing.high)}"

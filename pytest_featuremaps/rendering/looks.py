@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from PIL import Image
 
 from pytest_featuremaps.layouts.planes import Planes, in_rows
-from pytest_featuremaps.rendering import around, captions, colours, components, lettering, pages
+from pytest_featuremaps.rendering import (
+    around,
+    captions,
+    colours,
+    components,
+    legends,
+    lettering,
+    pages,
+)
 from pytest_featuremaps.rendering.drawing import render_coloured
-from pytest_featuremaps.rendering.mosaic import MARK_COLOURS, NAN, Mosaic, enlarged
+from pytest_featuremaps.rendering.mosaic import MARK_COLOURS, NAN, enlarged
 from pytest_featuremaps.rendering.png import check_size
 from pytest_featuremaps.rendering.ranges import NOISE_FLOOR
 from pytest_featuremaps.rendering.rows import heat_map
@@ -90,30 +97,6 @@ def backdrop(picture: npt.NDArray[Any], sample: int = 0) -> Image.Image:
     return Image.fromarray(levels[0] if len(levels) == 1 else np.moveaxis(levels, 0, -1).copy())
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """Channels as levels, and what the levels mean.
-
-    Attributes:
-        mosaic: the chosen channels.
-        palette_name: the colours of its levels.
-        shared: whether all channels are drawn in one range.
-        low: the smallest finite value of the layer; NaN where there is none.
-        high: the largest one.
-    """
-
-    mosaic: Mosaic
-    palette_name: colours.PaletteName
-    shared: bool
-    low: float
-    high: float
-
-    @property
-    def palette(self) -> bytes:
-        """The colours of all indices."""
-        return colours.palette(self.palette_name)
-
-
 def picture(planes: Planes, look: Look) -> Image.Image:
     """Draw planes, below them the tokens before the patches, and what the colours mean.
 
@@ -131,12 +114,12 @@ def picture(planes: Planes, look: Look) -> Image.Image:
     if planes.apart.size:
         parts.append(_tokens(planes, look, drawing))
     if look.numbers:
-        entries = explained(drawing, planes, drawing.mosaic.tiles)
+        entries = legends.explained(drawing, planes, drawing.mosaic.tiles)
         parts.append(captions.note(entries, max(parts[0].width, _NARROWEST)))
     return pages.stacked(parts) if len(parts) > 1 else parts[0]
 
 
-def _main(drawing: Drawing, planes: Planes, look: Look) -> Image.Image:
+def _main(drawing: legends.Drawing, planes: Planes, look: Look) -> Image.Image:
     """Draw the tiles: over a picture, between words, numbered or plain."""
     mosaic, palette = drawing.mosaic, drawing.palette
     if look.over is not None:
@@ -160,12 +143,12 @@ def _main(drawing: Drawing, planes: Planes, look: Look) -> Image.Image:
     return pages.numbered(mosaic, palette, look.scale, longer=longer, parts=planes.parts)
 
 
-def drawn(planes: Planes, look: Look) -> Drawing:
+def drawn(planes: Planes, look: Look) -> legends.Drawing:
     """Return the chosen channels as a mosaic of levels, and what they mean.
 
     Channels of one value each have no range of their own: they are drawn over the layer's.
     """
-    low, high = extremes(planes.pictures)
+    low, high = legends.extremes(planes.pictures)
     name = _chosen(low, high, look)
     shared = look.ranges == "layer" or planes.pictures[0].size == 1
     mosaic = render_coloured(
@@ -175,83 +158,15 @@ def drawn(planes: Planes, look: Look) -> Drawing:
         shared=shared,
         from_zero=planes.is_attention,
     )
-    return Drawing(mosaic, name, shared, low, high)
+    return legends.Drawing(mosaic, name, shared, low, high)
 
 
-def explained(
-    drawing: Drawing,
-    planes: Planes,
-    tiles: npt.NDArray[np.uint8],
-    *,
-    on_a_sheet: bool = False,
-) -> list[captions.Entry]:
-    """Say what the colours of a drawing mean.
-
-    Args:
-        drawing: what is shown.
-        planes: what it shows.
-        tiles: what is seen of it.
-        on_a_sheet: whether several maps have one legend, and their values beside their names.
-    """
-    mosaic, bar = drawing.mosaic, captions.bar(drawing.palette)
-    entries: list[captions.Entry] = []
-    ranged = mosaic.low < mosaic.high
-    alone = drawing.shared or len(mosaic.tiles) == 1
-    if alone and not on_a_sheet:
-        if ranged.any():
-            ends = span(float(mosaic.low[ranged].min()), float(mosaic.high[ranged].max()))
-            entries.append((bar, ends))
-    else:
-        entries.append((bar, _meaning(drawing, planes)))
-        if not on_a_sheet:
-            entries.append((None, f"values of the layer: {span(drawing.low, drawing.high)}"))
-    slices = prod(planes.parts)
-    if slices > 1:
-        entries.append((None, f"slices 0 to {slices - 1} of each channel, row by row"))
-    _, height, width = planes.pictures.shape
-    is_vector = len(planes.pictures) == 1 and not planes.has_places and not planes.is_attention
-    if is_vector and height > 1:
-        entries.append((None, f"{height * width} values of a vector, row by row"))
-    return entries + captions.marks(tiles, drawing.palette)
-
-
-def _meaning(drawing: Drawing, planes: Planes) -> str:
-    whose = "the layer" if drawing.shared else "each channel"
-    if drawing.palette_name == "diverging":
-        return f"{whose} around 0, up to its largest value"
-    start = "0" if planes.is_attention and drawing.low >= 0 else "lowest"
-    return f"{start} to highest value of {whose}"
-
-
-def _with_ranges(drawing: Drawing, planes: Planes) -> list[str]:
+def _with_ranges(drawing: legends.Drawing, planes: Planes) -> list[str]:
     """Return the number of each channel with its smallest and largest value."""
     return [
-        f"{number}: {span(*extremes(planes.pictures[number]))}"
+        f"{number}: {legends.span(*legends.extremes(planes.pictures[number]))}"
         for number in drawing.mosaic.channels
     ]
-
-
-def span(low: float, high: float) -> str:
-    """Write the ends of a range, or the one value that both are."""
-    if np.isnan(low):
-        return "nothing finite"
-    first, last = f"{low:.3g}", f"{high:.3g}"
-    return first if first == last else f"{first} to {last}"
-
-
-def extremes(values: npt.NDArray[Any]) -> tuple[float, float]:
-    """Return the smallest and the largest finite value; NaN where there is none.
-
-    The largest value of a float type, which masks are filled with, counts as infinite.
-    """
-    if not values.size:
-        return np.nan, np.nan
-    low, high = float(values.min()), float(values.max())
-    limit = float(np.finfo(values.dtype).max) if values.dtype.kind == "f" else np.inf
-    if -limit < low and high < limit:  # NaN is neither
-        return low, high
-    finite = values[np.abs(values) < limit]
-    return (float(finite.min()), float(finite.max())) if finite.size else (np.nan, np.nan)
 
 
 def _chosen(low: float, high: float, look: Look) -> colours.PaletteName:
@@ -262,7 +177,7 @@ def _chosen(low: float, high: float, look: Look) -> colours.PaletteName:
     return "ramp" if look.colours == "pca" else look.colours
 
 
-def _tokens(planes: Planes, look: Look, drawing: Drawing) -> Image.Image:
+def _tokens(planes: Planes, look: Look, drawing: legends.Drawing) -> Image.Image:
     """Draw each token before the patches as one tile of its channels, over its own range."""
     tokens = planes.apart if look.channels is None else planes.apart[list(look.channels)]
     tiles = np.stack([in_rows(one) for one in tokens.T])

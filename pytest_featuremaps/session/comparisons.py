@@ -61,11 +61,11 @@ def choose_store(config: pytest.Config) -> None:
     name = config.getoption(AGAINST)
     if INSTRUCTIONS in os.environ:
         from pytest_featuremaps.against import instructions
-        from pytest_featuremaps.against.recorder import Recorder
+        from pytest_featuremaps.against.at_revision import AtRevision
 
-        recorder = Recorder(instructions.read())
-        config.stash[_STORE] = recorder.store
-        config.pluginmanager.register(recorder, "featuremaps-recorder")
+        there = AtRevision(instructions.read())
+        config.stash[_STORE] = there.store
+        config.pluginmanager.register(there, "featuremaps-at-revision")
     elif name is not None:
         from pytest_featuremaps.against.comparing import begin
 

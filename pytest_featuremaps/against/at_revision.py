@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pytest_featuremaps.against.stores import RecordingStore
 
 
-class Recorder:
+class AtRevision:
     """A plugin of the run at another revision: it has comparisons recorded, and tells what it saw.
 
     Every process of the run, a worker as well, tells what it loaded.
