@@ -134,7 +134,7 @@ def during(seconds, look):
     return seen
 
 
-def until(found, seconds=10):
+def until(found, seconds=60):
     """Return the first answer that is true, or fail."""
     end = time.monotonic() + seconds
     while not (answer := found()):

@@ -147,7 +147,7 @@ def counting(number, how):
 
 def end(pid, expected=None):
     """Wait for a run; return its exit code, or the signal that ended it, negative."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
@@ -218,7 +218,7 @@ def workers(project, chance):
     with contextlib.suppress(ProcessLookupError):
         os.kill(chance.choice(children(run.pid) or [run.pid]), signal.SIGKILL)
     run.stdout.read()
-    code = run.wait(120)
+    code = run.wait(600)
     project.check()
     if code:
         yield "workers of xdist killed"

@@ -176,7 +176,7 @@ def test_inputs_belong_to_their_own_call_after_calls_that_raised(by_hook):
 
 def test_inputs_in_two_threads_do_not_mix():
     """F3: a model may be called from several threads at once."""
-    barrier = threading.Barrier(2, timeout=30)
+    barrier = threading.Barrier(2, timeout=300)
 
     class Waiting(nn.Module):
         def forward(self, x):
@@ -1021,7 +1021,7 @@ def test_two_models_in_two_threads_do_not_mix(photo):
         def forward(self, x):
             return self.relu(x) + self.value
 
-    barrier = threading.Barrier(2, timeout=30)
+    barrier = threading.Barrier(2, timeout=300)
 
     def run(value):
         model = Adds(value)

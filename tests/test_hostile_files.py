@@ -330,7 +330,7 @@ def test_a_test_whose_baseline_is_no_file_says_so_and_does_not_wait(write, pytes
     for number, make in enumerate(NO_FILES.values()):
         make(place / f"test_a[{number}].jsonl")
     run = ("-p", "no:cacheprovider", "-p", "no:torch", "--featuremaps-output=left")
-    result = pytester.runpytest_subprocess(*run, timeout=120)
+    result = pytester.runpytest_subprocess(*run, timeout=600)
     result.assert_outcomes(failed=len(NO_FILES))
     says = "something that is no file stands where the baseline should be."
     for line in (
@@ -343,7 +343,7 @@ def test_a_test_whose_baseline_is_no_file_says_so_and_does_not_wait(write, pytes
     ):
         result.stdout.fnmatch_lines([line])
     before = Path("/etc/hostname").read_bytes()
-    result = pytester.runpytest_subprocess(*run, "--snapshot-update", timeout=120)
+    result = pytester.runpytest_subprocess(*run, "--snapshot-update", timeout=600)
     result.assert_outcomes(passed=3, failed=3)
     names = [f"test_a[{number}].jsonl" for number in range(len(NO_FILES))]
     assert sorted(path.name for path in place.iterdir()) == ["nothing", *names]

@@ -108,7 +108,7 @@ def test_rerunfailures(beside):
 def test_timeout(beside, write, pytester, method):
     """A test that hangs is ended, by an exception or with its process; no baseline goes."""
     needed("pytest_timeout")
-    arguments = ("--timeout=60", f"--timeout-method={method}")
+    arguments = ("--timeout=300", f"--timeout-method={method}")
     beside(*arguments)
     stored = pytester.path / "__snapshots__" / "test_it"
     before = {path.name: path.read_bytes() for path in stored.iterdir()}
