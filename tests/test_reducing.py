@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.autograd import forward_ad
 from torch.overrides import TorchFunctionMode
 
 from pytest_featuremaps.errors import UnsupportedTensor
@@ -195,6 +196,15 @@ def test_complex_numbers_are_pairs():
         assert_right(tensor)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_lazily_negated_values(dtype):
+    values = noise(50, 100).to(dtype)
+    for tensor in (values, values.T):
+        lazily = torch._neg_view(tensor)
+        assert_right(lazily)
+        assert reduce_and_sketch(lazily) == reduce_and_sketch(-tensor)
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.permutations(range(4)), st.lists(st.integers(1, 9), min_size=4, max_size=4))
 def test_any_strides(order, shape):
@@ -254,6 +264,17 @@ def test_modes_do_not_show(name, function):
             assert function(values) == expected
             assert function(values.clone()) == expected
         assert function(values) == expected
+
+
+# torch compiles what it needs for forward mode, in a way that it deprecates.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
+@pytest.mark.parametrize("function", [reduce, sketch, reduce_and_sketch, summarise])
+def test_tangents_do_not_show(function):
+    for values in (noise(LARGE), noise(50).log()):
+        expected = function(values)
+        with forward_ad.dual_level():
+            dual = forward_ad.make_dual(values, torch.ones_like(values))
+            assert repr(function(dual)) == repr(expected)  # a NaN equals no other
 
 
 class Listening(TorchFunctionMode):

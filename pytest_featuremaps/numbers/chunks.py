@@ -41,7 +41,8 @@ def readable(tensor: torch.Tensor) -> torch.Tensor:
     obstacle = _obstacle(tensor)
     if obstacle:
         raise UnsupportedTensor(obstacle)
-    tensor = tensor.detach() if tensor.requires_grad else tensor
+    # Always: `requires_grad` does not tell of a tangent, the gradient of forward mode.
+    tensor = tensor.detach()
     # Only a lazily conjugated tensor is copied here: its imaginary signs are not in memory.
     return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
@@ -117,8 +118,9 @@ def read(buffer: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         UnsupportedTensor: torch cannot convert the dtype (packed sub-byte types).
     """
     try:
-        # To the CPU in the own dtype first: not every device knows float64.
-        return buffer.copy_(values.cpu())
+        # To the CPU in the own dtype first: not every device knows float64. And torch copies half
+        # to float32 without the lazy minus of a negated view.
+        return buffer.copy_(values.cpu().resolve_neg())
     except RuntimeError as error:  # NotImplementedError among them, from torch 2.7
         if "not implemented" not in str(error):
             raise
