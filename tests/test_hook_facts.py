@@ -925,6 +925,29 @@ def test_tensors_inside_transforms_are_unwrapped_or_refused(block):
     )
 
 
+# torch compiles what it needs for forward mode, in a way that it deprecates.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+def test_statistics_are_taken_inside_transforms(dtype):
+    """F23: `torch.func` wraps every result while it runs, so that its memory cannot be read."""
+
+    class Gives(nn.Module):
+        def forward(self, x):
+            return (x * 3).to(dtype)
+
+    model, values = Gives(), torch.arange(12.0).view(3, 4)
+    with capture(model, ".", keep="stats") as plain:
+        model(values)
+    for transform in (
+        lambda call: torch.func.grad(call)(values),
+        lambda call: torch.func.jvp(call, (values,), (values,)),
+        lambda call: torch.func.vjp(lambda x: torch.func.jvp(call, (x,), (x,))[1], values),
+    ):
+        with capture(model, ".", keep="stats") as maps:
+            transform(lambda x: (x + model(x)).sum())
+        assert maps["."].stats == plain["."].stats
+
+
 # F24
 
 

@@ -117,6 +117,12 @@ def keep(
     facts = Facts.of(tensor)
     if how == "shapes":
         return Kept(how, None, facts)
+    # A transform of `torch.func` that runs would wrap every result on the way to the numbers.
+    with torch._C._DisableFuncTorch():
+        return _reduced(tensor, facts, axis, sketched)
+
+
+def _reduced(tensor: torch.Tensor, facts: Facts, axis: int | None, sketched: bool) -> Kept:
     rounded = tensor.is_floating_point() or tensor.is_complex()
     drawn = None
     try:
@@ -127,10 +133,10 @@ def keep(
             drawn = sketch(tensor) if sketched and rounded else None
     except UnsupportedTensor as error:
         # Asking for the numbers is what says why there are none.
-        return Kept(how, None, facts, obstacle=str(error))
+        return Kept("stats", None, facts, obstacle=str(error))
     infinite = count_infinite(tensor) if numbers.inf_count else 0
     hashed = digest(tensor) if sketched and not rounded else None
-    return Kept(how, None, facts, numbers, drawn, hashed, infinite)
+    return Kept("stats", None, facts, numbers, drawn, hashed, infinite)
 
 
 class Gradients:
