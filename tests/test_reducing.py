@@ -364,6 +364,15 @@ def test_signed_sums_do_not_drift(pattern, size):
         assert_right_together(value * values + 0.1 * noise(size))
 
 
+@pytest.mark.parametrize("size", [8_000, 200_704, LARGE])
+@pytest.mark.parametrize("share", [0.2, 1.0, 30.0, 1_000.0])
+def test_signed_sums_keep_what_lies_beside_a_value_that_outweighs_them(share, size):
+    for seed in range(5):
+        values = noise(size, seed=seed)
+        values[seed] = share * math.sqrt(size)
+        assert_right_together(values)
+
+
 def test_together_over_any_strides():
     values = noise(6, 20, 70, 80)
     for tensor in (

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 # A prime: with 64, one dead channel of a token or NHWC map would fall into a single bucket.
 BUCKETS = 61
 
-# Whole words of signs and whole rounds of buckets: every row starts with both anew.
-_ROW = 64 * BUCKETS
+# Whole words of signs and whole rounds of buckets: every row starts with both anew. Up to one row,
+# nothing is added up in less than float64.
+ROW = 64 * BUCKETS
 
 # In float32, sums down more rows than these would lose what a sketch stores.
-CHUNK = 128 * _ROW
+CHUNK = 128 * ROW
 
 
 def signs(start: int, stop: int) -> NDArray[np.int8]:
@@ -91,8 +92,9 @@ def total_square(chunk: torch.Tensor) -> float:
 def signed_sums(chunk: torch.Tensor, index: int) -> NDArray[np.float64]:
     """Sum the values of a chunk per bucket, each with its sign.
 
-    In float32 a bucket's error is below the unit in which sketches are stored. Each sum is taken
-    in one order, whatever the machine and its threads.
+    In float32 a bucket's error is below the unit in which sketches are stored, unless a few values
+    outweigh the rest or many follow the signs. Each sum is taken in one order, whatever the machine
+    and its threads.
 
     Args:
         chunk: Finite values, of float32 or float64, contiguous and on the CPU.
@@ -105,14 +107,14 @@ def signed_sums(chunk: torch.Tensor, index: int) -> NDArray[np.float64]:
         room = _room.signs.view(values.dtype)[:size]
         room[:] = chosen
         chosen = room
-    whole = size - size % _ROW
+    whole = size - size % ROW
     sums = np.zeros(BUCKETS)
     if whole:
         # Column by column, without the products in between: nothing is written but the sums.
-        rows, signs_ = (one[:whole].reshape(-1, _ROW) for one in (values, chosen))
+        rows, signs_ = (one[:whole].reshape(-1, ROW) for one in (values, chosen))
         sums += np.einsum("ij,ij->j", rows, signs_).reshape(-1, BUCKETS).sum(0, np.float64)
     if whole < size:
-        rest = np.zeros(_ROW, values.dtype)
+        rest = np.zeros(ROW, values.dtype)
         np.multiply(values[whole:], chosen[whole:], out=rest[: size - whole])
         sums += rest.reshape(-1, BUCKETS).sum(0, np.float64)
     return sums

@@ -81,7 +81,8 @@ def reduce(tensor: torch.Tensor, channel_axis: int | None = None) -> Stats:
 def reduce_and_sketch(tensor: torch.Tensor) -> tuple[Stats, Sketch]:
     """Give what `reduce` and `sketch` give, and take the signed sums in float32 where that will do.
 
-    Each integer of the sketch is then within one of that of `sketch`.
+    Each sum of the sketch is then within one unit of that of `sketch`, as measured: no bound holds
+    for values that follow the signs. Strides show in the last digits of its RMS, as for `reduce`.
 
     Args:
         tensor: As for `sketch`.
@@ -101,9 +102,14 @@ def reduce_and_sketch(tensor: torch.Tensor) -> tuple[Stats, Sketch]:
 def _drawn(values: torch.Tensor, numbers: Stats, way: _Pass) -> Sketch:
     """Make the sketch of values whose numbers are known, and all of them finite."""
     sums = np.zeros(folding.BUCKETS)
-    for index, chunk in enumerate(_chunks(values, way.dtype, folding.CHUNK)):
+    squares = numbers.rms**2 * numbers.count
+    peak = max(-numbers.min, numbers.max)
+    # Beside one value that outweighs a bucket of the others, float32 keeps too little of them.
+    alone = numbers.count > folding.ROW and folding.BUCKETS * peak**2 > squares
+    dtype = torch.float64 if alone else way.dtype
+    for index, chunk in enumerate(_chunks(values, dtype, folding.CHUNK)):
         sums += folding.signed_sums(chunk, index)
-    return drawn_from(sums, numbers.rms**2 * numbers.count, numbers.count)
+    return drawn_from(sums, squares, numbers.count)
 
 
 @functools.cache
