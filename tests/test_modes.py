@@ -53,6 +53,18 @@ def x():
     return torch.randn(3, 2, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.parametrize("keep", ["values", "stats", "shapes"])
+def test_a_mode_does_not_hear_what_is_asked_of_a_map(keep, x):
+    model = Net()
+    with capture(model, "linear", keep=keep) as maps:
+        model(x)
+    with Seeing() as mode:
+        maps.assert_shapes({"linear": "N 2"})
+        found = maps["linear"].shape, maps["linear"].dtype, maps["linear"].device
+    assert mode.calls == []
+    assert found == ((3, 2), torch.float32, torch.device("cpu"))
+
+
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_a_mode_sees_the_calls_of_the_model_and_none_of_ours(options, x):
     def seen(*targets):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, Self, cast
 
 import torch
+from torch._C import DisableTorchFunction
 
 from pytest_featuremaps.errors import UnsupportedTensor
 from pytest_featuremaps.names.keys import Keep
@@ -60,8 +61,11 @@ class Kept(NamedTuple):
 
     @property
     def facts(self) -> Facts:
-        """The tensor's shape, dtype and device."""
-        return self.lasting or Facts.of(cast("torch.Tensor", self.tensor))
+        """The tensor's shape, dtype and device; no mode of the user's hears that they are asked."""
+        if self.lasting:
+            return self.lasting
+        with DisableTorchFunction():
+            return Facts.of(cast("torch.Tensor", self.tensor))
 
 
 class Unkept(NamedTuple):
