@@ -280,6 +280,14 @@ MESSAGES = {
             'where you read it: feature_maps["layer1.3.conv1#0"].',
         ],
     ),
+    "an index, as Python writes it": (
+        ("layer1[3].conv1",),
+        None,
+        [
+            'capture("layer1[3].conv1"): the modules in a container are named with dots.',
+            "Did you mean 'layer1.3.conv1'?",
+        ],
+    ),
     "a double star within a segment": (
         ("layer**.conv1",),
         None,

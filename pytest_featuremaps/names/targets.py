@@ -148,6 +148,12 @@ class _Names:
         return self.paths.match_owners(target) if known is None else {known}
 
     def _no_such_module(self, asked: str, path: str) -> str:
+        dotted = _dotted(path)
+        if dotted != path and self.paths.find(dotted) is not None:
+            return (
+                f"{asked}: the modules in a container are named with dots.\n"
+                f"Did you mean {dotted!r}?"
+            )
         base = without_place(path) or ROOT
         call = parted(base)
         if base != path and self.paths.find(call[0] if call else base) is not None:
@@ -196,13 +202,7 @@ class _Names:
     def _suggestions(self, path: str) -> list[str]:
         if self._deepest(path)[1].lstrip("-").isdecimal():
             return []  # a number beside another one is no better guess
-        everything = [known for known in self.modules if known != ROOT]
-        last = path.rsplit(".", 1)[-1]
-        same_name = [known for known in everything if known.rsplit(".", 1)[-1] == last]
-        near = sorted(same_name, key=lambda known: -_likeness(path, known))[:3]
-        near += difflib.get_close_matches(path, everything, n=3, cutoff=0.8)
-        unique = list(dict.fromkeys(near))[:3]
-        return [f"Did you mean {' or '.join(map(repr, unique))}?"] if unique else []
+        return near_matches(path, [known for known in self.modules if known != ROOT])
 
     def _nothing(self, asked: str, target: Target, found: set[str], offered: list[str]) -> str:
         if offered:
@@ -272,6 +272,24 @@ def _spell(target: Target, where: Where | None, *, implied: bool) -> str:
         names = ", ".join(getattr(one, "__name__", repr(one)) for one in classes)
         written.append(f"where=({names})" if isinstance(where, tuple) else f"where={names}")
     return ", ".join(written)
+
+
+def near_matches(path: str, known: Sequence[str]) -> list[str]:
+    """Ask whether one of up to three names is meant, those with the same last part first.
+
+    The question is one line; there is none where no name is near.
+    """
+    last = path.rsplit(".", 1)[-1]
+    same_name = [one for one in known if one.rsplit(".", 1)[-1] == last]
+    near = sorted(same_name, key=lambda one: -_likeness(path, one))[:3]
+    near += difflib.get_close_matches(path, known, n=3, cutoff=0.8)
+    unique = list(dict.fromkeys(near))[:3]
+    return [f"Did you mean {' or '.join(map(repr, unique))}?"] if unique else []
+
+
+def _dotted(path: str) -> str:
+    """Write `layers[0].conv` and `heads['mask']`, as Python reads them, as module paths."""
+    return re.sub(r"""\[(['"]?)([^]'"]+)\1\]""", r".\2", path)
 
 
 def _likeness(one: str, other: str) -> float:
