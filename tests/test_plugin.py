@@ -299,8 +299,8 @@ def test_no_tensor_and_no_model_outlives_its_test(write, pytester):
 
 SILENCE = [
     "capture(\"relu\"): 'relu' (ReLU) did not run: the model was not called while it was captured; "
-    "its forward ran before the hooks went on, in another process, on a copy of the model, or as "
-    "model.forward(...), which runs no hooks of it.",
+    "perhaps another model was, or its forward ran before the hooks went on, in another process, "
+    "on a copy of the model, or as model.forward(...), which runs no hooks of it.",
     "Captured and ran: small_model.conv1.",
     "If this is meant, capture with required=False.",
 ]

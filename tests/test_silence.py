@@ -17,8 +17,9 @@ from pytest_featuremaps.recording.recording import Recording
 
 X = torch.tensor([[1.0, -2.0]])
 NOT_CALLED = (
-    "the model was not called while it was captured; its forward ran before the hooks went on, in "
-    "another process, on a copy of the model, or as model.forward(...), which runs no hooks of it"
+    "the model was not called while it was captured; perhaps another model was, or its forward ran "
+    "before the hooks went on, in another process, on a copy of the model, or as "
+    "model.forward(...), which runs no hooks of it"
 )
 LAST = "If this is meant, capture with required=False."
 
@@ -163,7 +164,8 @@ CAUSES = {
     ),
     "no tensor": (
         lambda: Calls(Nothing()),
-        "'child' (Nothing) has no feature map: it ran, but its output held no tensor.",
+        "'child' (Nothing) has no feature map: it ran, but no tensor was found in its output; "
+        "tensors are looked for in tuples, lists, mappings and dataclasses.",
     ),
     "an output that cannot be read": (
         lambda: Calls(Unreadable()),

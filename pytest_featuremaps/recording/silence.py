@@ -15,8 +15,9 @@ from pytest_featuremaps.names.targets import Resolved, is_called
 from pytest_featuremaps.wording import listed
 
 _NOT_CALLED = (
-    "the model was not called while it was captured; its forward ran before the hooks went on, in "
-    "another process, on a copy of the model, or as model.forward(...), which runs no hooks of it"
+    "the model was not called while it was captured; perhaps another model was, or its forward ran "
+    "before the hooks went on, in another process, on a copy of the model, or as "
+    "model.forward(...), which runs no hooks of it"
 )
 
 
@@ -93,7 +94,10 @@ def _by_its_calls(layer: Layer) -> str:
     if layer.problem:
         return f"it ran, but its output could not be recorded: {layer.problem}"
     if layer.calls:
-        return "it ran, but its output held no tensor"
+        return (
+            "it ran, but no tensor was found in its output; tensors are looked for in tuples, "
+            "lists, mappings and dataclasses"
+        )
     if layer.recomputed:
         return "it only ran during backward(), where checkpointing repeats a forward"
     return "it has not run since the last clear()" if layer.ran else ""
