@@ -92,7 +92,7 @@ SHAPES = {
         "N C H W",
         {"H": 5},
         [
-            "conv (Conv2d): dimension 2 (H) is 4, but H = 5 from an earlier layer.",
+            "conv (Conv2d): dimension 2 (H) is 4, but H = 5 as given.",
             "  expected: N C H W",
             "  found:    2 3 4 4",
             "  with:     H = 5",

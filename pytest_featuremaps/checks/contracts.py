@@ -68,9 +68,7 @@ def tell_one(agreement: Agreement, dims: Mapping[str, int]) -> str:
     return "\n".join([f"{clause.title}: {reason}.", *_sizes(clause), *([given] if dims else [])])
 
 
-def hold(
-    clauses: Sequence[Clause], dims: Mapping[str, int], *, given: str = "as given"
-) -> Agreement:
+def hold(clauses: Sequence[Clause], dims: Mapping[str, int]) -> Agreement:
     """Hold the shapes of several layers against one set of names.
 
     A name is bound by the first layer that has it, also where another of that layer's
@@ -79,7 +77,6 @@ def hold(
     Args:
         clauses: the layers, in the order in which they bind names.
         dims: sizes already known for names.
-        given: where those come from, in words.
 
     Raises:
         ShapeSpecError: a specification has a slip, or a size that is given is no integer.
@@ -89,7 +86,7 @@ def hold(
     known = set(dims)
     for clause in clauses:
         known.update(shapes.names(clause.spec, known))
-    agreement = Agreement(dict(dims), dict.fromkeys(dims, given))
+    agreement = Agreement(dict(dims), dict.fromkeys(dims, "as given"))
     for clause in clauses:
         reason = _hold_one(clause, agreement)
         if reason:

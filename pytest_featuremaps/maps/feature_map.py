@@ -184,7 +184,7 @@ class FeatureMap(Drawable):
             ShapeSpecError: the specification cannot be read.
         """
         clause = contracts.Clause(self.key, self._record.title, spec, self.shape)
-        agreement = contracts.hold([clause], dims, given="from an earlier layer")
+        agreement = contracts.hold([clause], dims)
         if agreement.broken:
             raise AssertionError(contracts.tell_one(agreement, dims))
         return agreement.bound
