@@ -402,7 +402,12 @@ def test_anything_else_is_a_type_error_with_the_right_spelling(project):
     )
     result = project.run("--snapshot-update")
     result.assert_outcomes(passed=3, failed=1)
-    result.stdout.fnmatch_lines(["E * There is no feature map to compare with a baseline."])
+    result.stdout.fnmatch_lines(
+        [
+            "E * There is no feature map to compare with a baseline.",
+            "E * nothing is captured: mark the test with capture(*",
+        ]
+    )
     assert not project.table.parent.exists()
 
 

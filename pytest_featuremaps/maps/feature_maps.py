@@ -15,7 +15,7 @@ from pytest_featuremaps.maps.feature_map import FeatureMap, feature_map_of
 from pytest_featuremaps.maps.log import Log
 from pytest_featuremaps.maps.picture_options import require_layout
 from pytest_featuremaps.maps.record import Record
-from pytest_featuremaps.maps.views import View
+from pytest_featuremaps.maps.views import NOTHING_CAPTURED, View
 from pytest_featuremaps.names.keys import Where
 from pytest_featuremaps.names.targets import Target
 from pytest_featuremaps.rendering.looks import Colours, Look, Ranges
@@ -114,7 +114,9 @@ class FeatureMaps(Mapping[str, FeatureMap]):
 
         Raises:
             AssertionError: some do; the text names the first of them and counts the rest.
+            CaptureError: nothing is captured.
         """
+        self._require_something()
         reasons = [reason for one in self._view.records() if (reason := values.not_finite(one))]
         if reasons:
             more = len(reasons) - 1
@@ -186,11 +188,12 @@ class FeatureMaps(Mapping[str, FeatureMap]):
 
         Raises:
             AssertionError: something is wrong.
-            CaptureError: of no map is anything known but its shape.
+            CaptureError: nothing is captured, or of no map is anything known but its shape.
             UnsupportedTensor: no map has readable values.
             ValueError: a bound is none; as is a TypeError.
         """
         limits = Limits(nan, inf, dead, constant, saturated, scale, vanishing, exploding)
+        self._require_something()
         failure = examine(self._view.index(), limits)
         if failure:
             raise AssertionError(failure)
@@ -241,6 +244,12 @@ class FeatureMaps(Mapping[str, FeatureMap]):
             return summaries.specs(self._view.index())
         return "\n".join([*summaries.table(self._view.index(), most=most), *self._remarks()])
 
+    def _require_something(self) -> None:
+        """See that there is something to check: a forgotten mark would pass any check."""
+        if self._log.captures_nothing:
+            why, way_out = NOTHING_CAPTURED
+            raise CaptureError(f"There is no feature map to check: {why}.\n{way_out}")
+
     def _found(self, key: str) -> Record:
         """Return the one record that a key means, or say why it means none or several."""
         found = self._view.find(key)
@@ -255,6 +264,9 @@ class FeatureMaps(Mapping[str, FeatureMap]):
 
     def _remarks(self) -> list[str]:
         """Say what was captured and did not run, and what recording changed."""
+        if self._log.captures_nothing:
+            why, way_out = NOTHING_CAPTURED
+            return [f"{why}: {way_out[0].lower()}{way_out[1:]}"]
         lines = []
         layers = self._view.layers().values()
         silent = [layer.name for layer in layers if not layer.ran]

@@ -41,6 +41,11 @@ class Log:
     _named: int = 0
     _by_name: dict[str, list[Record]] = field(default_factory=dict)
 
+    @property
+    def captures_nothing(self) -> bool:
+        """Whether no module and no functional call was asked for, so that no map can come."""
+        return not (self.layers or self.asked_calls.targets)
+
     def note(self, text: str) -> None:
         """Add a note, once."""
         if text not in self.notes:

@@ -13,6 +13,7 @@ from pytest_featuremaps.wording import in_columns, plain
 
 _HEADINGS = ("feature map", "module", "shape", "dtype", "mean", "std", "min", "max", "zeros")
 _WORDS = 4
+_MOST_NOT_FINITE = 6
 
 PROPERTY = "feature map"
 """What the names of all properties begin with."""
@@ -25,9 +26,11 @@ def table(maps: Mapping[str, Record], *, most: int | None = None) -> list[str]:
         maps: what is recorded, by key.
         most: how many of them to write; all when None.
     """
-    rows = [_HEADINGS, *(_row(key, one) for key, one in islice(maps.items(), most))]
-    more = len(maps) - len(rows) + 1
-    return [*in_columns(rows, words=_WORDS), *([f"and {more} more"] if more else [])]
+    shown = dict(islice(maps.items(), most))
+    rows = [_HEADINGS, *(_row(key, one) for key, one in shown.items())]
+    more = len(maps) - len(shown)
+    lines = [*in_columns(rows, words=_WORDS), *([f"and {more} more"] if more else [])]
+    return lines + _not_finite(shown)
 
 
 def specs(maps: Mapping[str, Record]) -> str:
@@ -59,6 +62,24 @@ def _line(one: Record, *, measure: bool) -> str:
         return " ".join(facts)
     numbers = zip(_HEADINGS[_WORDS:], _numbers(one), strict=True)
     return " ".join([*facts, *(f"{name}={value}" for name, value in numbers)])
+
+
+def _not_finite(maps: Mapping[str, Record]) -> list[str]:
+    """Say which maps hold values that are left out of their numbers, the first ones first."""
+    told = [f"{plain(key)} ({bad})" for key, one in maps.items() if (bad := _bad_values(one))]
+    more = len(told) - _MOST_NOT_FINITE
+    last = f" and {more} more" if more > 0 else ""
+    names = ", ".join(told[:_MOST_NOT_FINITE])
+    return [f"not finite, and left out of these numbers: {names}{last}"] if told else []
+
+
+def _bad_values(one: Record) -> str:
+    try:
+        counts = {"NaN": values.stats(one).nan_count, "Inf": values.infinite_count(one)}
+    except (UnsupportedTensor, CaptureError):
+        return ""
+    told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    return f"{told} of {values.stats(one).count}" if told else ""
 
 
 def _row(key: str, one: Record) -> tuple[str, ...]:

@@ -13,11 +13,18 @@ from pytest_featuremaps.maps.record import Record
 from pytest_featuremaps.names.calls import call_path, parted
 from pytest_featuremaps.names.keys import Layer, Where, without_place
 from pytest_featuremaps.names.paths import Paths
-from pytest_featuremaps.names.targets import Target
+from pytest_featuremaps.names.targets import Target, near_matches
 from pytest_featuremaps.wording import listed
 
 # What is raised here is told to whoever called a check: pytest ends the traceback there.
 __tracebackhide__ = True
+
+
+NOTHING_CAPTURED = (
+    "nothing is captured",
+    'Mark the test with capture("**"), or attach the model: feature_maps.attach(model, "**").',
+)
+"""Why a recording without a model is empty: a part of a sentence; and the way out, a whole one."""
 
 
 @dataclass(frozen=True)
@@ -91,16 +98,20 @@ class View:
         """Say that there is no map of a key, and why."""
         why, *more = (self._why(key) if _is_text(key) else []) or [""]
         first = f"There is no feature map {key!r}{': ' if why else ''}{why}."
-        known = listed(map(self.key, self.records()))
-        return "\n".join([first, *more, f"Recorded are: {known}."])
+        known = list(map(self.key, self.records()))
+        near = near_matches(key, known) if _is_text(key) and not why else []
+        return "\n".join([first, *more, *near, f"Recorded are: {listed(known)}."])
 
     def _why(self, key: str) -> list[str]:
         """Say why a key has no map: a part of a sentence, and whole ones; nothing if unknown."""
+        if self.log.captures_nothing:
+            return list(NOTHING_CAPTURED)
         meant = self.matching(key) or self.matching(without_place(key))
         keys = [self.key(one) for one in self.records() if one.place.layer.where in meant]
         if keys:
-            are = "key is" if len(keys) == 1 else "keys are"
-            return [f"its {are} {listed(keys, most=6)}"]
+            whole = "what it matches" if "*" in key else "its layer"
+            told = f"only {keys[0]} is" if len(keys) == 1 else f"{listed(keys, most=6)} are"
+            return [f"of {whole} {told} recorded"]
         silent = [one for where, one in self.layers().items() if where in meant]
         if silent:
             return [self.log.explain(silent[0])]
