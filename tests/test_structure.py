@@ -258,6 +258,16 @@ def test_a_module_that_runs_once_more_has_one_call_more(seeded, before):
     assert headline(compare(twice, once), "t")[0] == "conv1 runs 1 time, 2 in the baseline"
 
 
+def test_a_module_that_ran_several_times_already_is_told_by_its_calls(before):
+    def running(times):
+        calls = (replace(before.lines[0], key=f"cell#{call}") for call in range(times))
+        return Table({}, tuple(calls))
+
+    more, fewer = compare(running(2), running(3)), compare(running(3), running(2))
+    assert headline(more, "t")[0] == "cell runs 3 times, 2 in the baseline"
+    assert headline(fewer, "t")[0] == "cell runs 2 times, 3 in the baseline"
+
+
 def test_an_accepted_insertion_keeps_the_numbers_of_what_was_only_renumbered(net, before):
     net.layer1.insert(2, nn.Identity())
     net.conv1.weight.data *= 1 + 1e-6

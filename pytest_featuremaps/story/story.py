@@ -116,10 +116,9 @@ def _opening(comparison: Comparison, first: Entry, width: int | None = None) -> 
         told = say_most(comparison, first)
         return f"{name(comparison, first, width)} {_changed(comparison)}: {told}"
     key, block = as_layer(first.key, width), structure.block_of(comparison, first)
+    if calls := _calls(comparison, first, width):
+        return calls
     if first.partner:
-        calls = _calls(comparison, first, width)
-        if calls:
-            return calls
         same = "the same map" if first.actual and first.actual.stats else "of the same shape"
         others = f"{plain(block.name, width)}, {len(block.keys)} maps" if block else same
         return f"{key} {called(first, width)}: {others}"
@@ -134,15 +133,17 @@ def _opening(comparison: Comparison, first: Entry, width: int | None = None) -> 
 
 
 def _calls(comparison: Comparison, entry: Entry, width: int | None) -> str:
-    """How often its layer runs on each side, where its number of calls is all that changed."""
+    """How often its layer runs on each side, where that is what changed."""
     one = any_call(entry.key)
-    if entry.partner is None or any_call(entry.partner) != one:
+    if any_call(entry.partner or entry.key) != one:
         return ""
     here = [other.actual for other in comparison.entries]
     there = [other.expected for other in comparison.entries]
     now, before = (
         sum(bool(line and any_call(line.key) == one) for line in side) for side in (here, there)
     )
+    if now == before or not (now and before):
+        return ""
     return f"{plain(one, width)} runs {counted(now, 'time')}, {before} in the {comparison.against}"
 
 
