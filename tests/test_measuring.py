@@ -59,6 +59,29 @@ def test_weights_that_changed_since_say_nothing():
     assert digest_after(linear(), train) == ""
 
 
+def test_weights_that_were_loaded_before_the_model_ran_are_known():
+    model, other = nn.Sequential(nn.Linear(2, 2)), nn.Sequential(nn.Linear(2, 2))
+    with capture(model, "0") as maps:
+        model.load_state_dict(other.state_dict())
+        model(torch.ones(2))
+    assert line("0", record_of(maps["0"])).weights == weights_of(other[0])()
+
+
+def test_weights_after_a_step_are_known_once_what_was_made_before_it_is_forgotten():
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    with capture(model, "*") as maps:
+        model(torch.ones(2))
+        before = maps["0"]
+        with torch.no_grad():
+            model[0].weight += 1
+        model(torch.ones(2))
+        assert line("0#1", record_of(maps["0#1"])).weights == ""  # the two calls had two states
+        maps.clear()
+        model(torch.ones(2))
+    assert line("0", record_of(maps["0"])).weights == weights_of(model[0])()
+    assert line("0", record_of(before)).weights == ""
+
+
 def test_weights_that_cannot_be_read_say_nothing():
     model = linear()
     model.register_buffer("adjacency", torch.eye(2).to_sparse())

@@ -246,7 +246,7 @@ def test_the_opening_names_the_first_divergent_layer(before, after, opening):
         (
             {},
             {"weights": ""},
-            "its weights are not known, as in training mode: they, its code or its input changed",
+            "its weights are not known, as in training: they, its code or its input changed",
         ),
         (
             {"inputs": "1", "weights": ""},

@@ -54,7 +54,7 @@ def test_a_cause_names_training_mode_where_the_model_was_not_in_it_before():
     lines = headline(compare(*tables), "t")
     assert lines[0].startswith("1 changed first: ")
     assert lines[1] == (
-        "why: its weights are not known, as in training mode: they, its code or its input changed"
+        "why: its weights are not known, as in training: they, its code or its input changed"
     )
 
 

@@ -33,6 +33,9 @@ class Hooks(Hook):
     and of its replicas on other devices. A hook that stays behind (in a copy of the module, in
     one that took over another's hooks, past an error on removal) does nothing and holds nothing.
 
+    Attributes:
+        layer: what the module is called, and what is counted of it.
+
     Raises:
         RuntimeError: the module takes no hooks; then none stays.
     """
@@ -43,10 +46,10 @@ class Hooks(Hook):
         "_before",
         "_gradients",
         "_handles",
-        "_layer",
         "_log",
         "_module",
         "_sketched",
+        "layer",
     )
 
     def __init__(
@@ -54,7 +57,7 @@ class Hooks(Hook):
     ) -> None:
         self.released = False
         self._module = weakref.ref(module)
-        self._layer = layer
+        self.layer = layer
         # Weak, so that a recording that is dropped without being closed records no more.
         self._log = log
         self._sketched = sketched
@@ -93,7 +96,7 @@ class Hooks(Hook):
         log = self._log()
         if log is None:
             return
-        layer = self._layer
+        layer = self.layer
         if in_backward():
             # Checkpointing runs a forward again to save memory; it was recorded before.
             layer.recomputed += 1
@@ -114,9 +117,9 @@ class Hooks(Hook):
         leaves = tensors(output)
         records = []
         for leaf, tensor in leaves:
-            place = Place(self._layer, call, leaf, len(leaves))
+            place = Place(self.layer, call, leaf, len(leaves))
             records.append(Record(place, self._keep(tensor), taken))
-            if self._layer.grads:
+            if self.layer.grads:
                 self._watch_gradient(tensor, records[-1])
         return records
 
@@ -145,7 +148,7 @@ class Hooks(Hook):
             return Unkept(describe(error))
 
     def _keep(self, tensor: torch.Tensor) -> Kept:
-        layer = self._layer
+        layer = self.layer
         axis = None
         if layer.channels:
             axis = channel_axis(layer.layout, layer.families, tensor.dim())
@@ -219,18 +222,25 @@ class _Before(Hook):
 class Probe(Hook):
     """Whether a module ran at all, and what it was called with, without holding any of it."""
 
-    __slots__ = ("_entered", "_handle", "ran")
+    __slots__ = ("_begin", "_entered", "_handle", "ran")
 
-    def __init__(self, module: nn.Module, entered: ModelInputs | None = None) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        entered: ModelInputs | None = None,
+        begin: Callable[[nn.Module], None] | None = None,
+    ) -> None:
         """Put the hook on.
 
         Args:
             module: the module to watch.
             entered: takes note of what the module is called with; nothing does when None.
+            begin: what else is to be done with the module before it runs.
         """
         super().__init__()
         self.ran = False
         self._entered = entered
+        self._begin = begin
         self._handle = module.register_forward_pre_hook(self, with_kwargs=entered is not None)
 
     def remove(self) -> None:
@@ -245,9 +255,12 @@ class Probe(Hook):
         kwargs: Mapping[str, Any] = MappingProxyType({}),  # left out where none are asked for
     ) -> None:
         """Note that the module runs, and with what."""
-        del module
         if is_traced() or self.released:
             return
         self.ran = True
-        if self._entered is not None and not in_backward():
+        if in_backward():
+            return
+        if self._entered is not None:
             unseen(self._entered.note, args, kwargs)
+        if self._begin is not None:
+            unseen(self._begin, module)

@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 
 from torch import nn
 
@@ -20,7 +21,7 @@ from pytest_featuremaps.recording.models import training_of
 from pytest_featuremaps.recording.modes import unseen
 from pytest_featuremaps.recording.options import CaptureOptions
 from pytest_featuremaps.recording.silence import owner
-from pytest_featuremaps.recording.weights import weights_of
+from pytest_featuremaps.recording.weights import changes, weights_of
 
 _ASKED = ("keep", "inputs", "grads", "channels", "layout")
 
@@ -36,6 +37,7 @@ class Watch:
         self._hooks: dict[Where, Hooks] = {}
         self._captured: dict[Where, weakref.ref[nn.Module]] = {}
         self._probes: dict[Where, Probe] = {}
+        self._changes: dict[str, int] = {}
 
     def register(
         self, label: str, known: Survey, resolved: Sequence[Resolved], options: CaptureOptions
@@ -45,6 +47,8 @@ class Watch:
         added: dict[Where, tuple[Layer, Hooks]] = {}
         families: dict[type[nn.Module], tuple[str, ...]] = {}
         training = training_of(known.modules[ROOT])
+        if label not in self._changes:
+            self._changes[label] = unseen(changes, known.modules[ROOT])
         try:
             for path in [path for path in known.modules if path in wanted]:
                 module = known.modules[path]
@@ -115,12 +119,31 @@ class Watch:
                     if path == ROOT
                     else None
                 )
-                self._probes[label, path] = Probe(known.modules[path], entered)
+                # Weak, so that no cycle keeps the tensors when the recording is dropped.
+                begin = partial(_begin, weakref.ref(self), label) if path == ROOT else None
+                self._probes[label, path] = Probe(known.modules[path], entered, begin)
+
+    def begin(self, label: str, model: nn.Module) -> None:
+        """Know the weights of a model as they are now, unless maps were made with others.
+
+        They may have been loaded, or trained, since the hooks went on.
+        """
+        if any(one.calls for where, one in self._log.layers.items() if where[0] == label):
+            return
+        now = changes(model)
+        if self._changes.get(label) == now:
+            return
+        self._changes[label] = now
+        for where, known in self._captured.items():
+            module = known() if where[0] == label else None
+            if module is not None and where in self._log.layers:
+                self._log.layers[where].weights = weights_of(module)
 
     def clear(self) -> None:
-        """Watch for no gradient of what was recorded so far."""
-        for hooks in self._hooks.values():
+        """Watch for no gradient of what was recorded so far, and leave its layers to it."""
+        for where, hooks in self._hooks.items():
             hooks.forget()
+            hooks.layer = self._log.layers[where] = replace(hooks.layer)
 
     def forget(self, label: str) -> None:
         """Take every hook and probe off one model."""
@@ -128,6 +151,7 @@ class Watch:
         for where in [where for where in self._probes if where[0] == label]:
             self._probes.pop(where).remove()
         self._log.model_inputs.pop(label, None)
+        self._changes.pop(label, None)
 
     def ran(self, label: str) -> set[str]:
         """Return the paths of the probed modules of a model that ran."""
@@ -152,3 +176,9 @@ def _is_sequence_first(module: nn.Module) -> bool:
     # A Transformer's layer leaves it to the attention in it.
     asked = vars(module)["_modules"].get("self_attn", module)
     return asked is not None and vars(asked).get("batch_first") is False
+
+
+def _begin(watch: weakref.ref[Watch], label: str, model: nn.Module) -> None:
+    alive = watch()
+    if alive is not None:
+        alive.begin(label, model)

@@ -72,8 +72,8 @@ def _own(comparison: Comparison, first: Entry, before: Line, after: Line) -> Ite
     if "" in (before.weights, after.weights):
         same_input = before.inputs is not None and before.inputs == after.inputs
         suspects = "they or its code" if same_input else "they, its code or its input"
-        # Of a layer in training mode they change while it runs.
-        known = " any more" if before.weights == "" else ", as in training mode"
+        # They have changed since its first call, by a step, or in it, as those of a BatchNorm.
+        known = " any more" if before.weights == "" else ", as in training"
         yield f"its weights are not known{known}: {suspects} changed"
 
 
