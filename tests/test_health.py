@@ -380,6 +380,24 @@ def test_statistics_alone_are_enough_for_all_but_saturation():
     assert "dead" in failure(maps)[0]
 
 
+def test_statistics_without_channels_tell_an_activation_that_is_dead_as_a_whole():
+    model = dense(lambda: nn.Conv2d(3, 16, 3), nn.ReLU)
+    nn.init.constant_(model[0].bias, -100)
+    maps = recorded(model, random(2, 3, 9, 9), keep="stats")
+    assert failure(maps) == [
+        "1 (ReLU) is dead: zero throughout.",
+        "look next at 1: the bias and the weights of the layer before it",
+    ]
+    maps.assert_healthy(dead=1.0)
+    maps.assert_healthy(dead=None)
+    with torch.no_grad():
+        model[0].bias[0] = 0.0
+    recorded(model, random(2, 3, 9, 9), keep="stats").assert_healthy()
+    few = dense(lambda: nn.Conv2d(3, 7, 3), nn.ReLU)
+    nn.init.constant_(few[0].bias, -100)
+    recorded(few, random(2, 3, 9, 9), keep="stats").assert_healthy()
+
+
 @pytest.mark.parametrize(
     ("limits", "error", "text"),
     [
@@ -410,7 +428,8 @@ OFF = Limits(*[None] * 8)
 
 def vitals(tensor, number=0, **options):
     families = options.pop("families", ("ReLU",))
-    return Vitals(str(number), f"{number} (ReLU)", families, summarise(tensor, 1), **options)
+    numbers = summarise(tensor, 1)
+    return Vitals(str(number), f"{number} (ReLU)", families, numbers, tensor.shape[1], **options)
 
 
 tensors = st.lists(

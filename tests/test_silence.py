@@ -351,6 +351,24 @@ def test_going_back_keeps_what_went_wrong_before():
     assert "could not be recorded" in before
 
 
+def test_going_back_counts_calls_from_there_whatever_was_cleared_since():
+    model = nn.Sequential(nn.Linear(2, 2))
+    recorder = Recorder()
+    with Recording(recorder) as recording:
+        recording.attach(model, "0")
+        model(torch.ones(1, 2))
+        start = recorder.moment()
+        for _ in range(2):
+            model(torch.ones(1, 2))
+            recording.clear()
+            model(torch.ones(1, 2))
+            recorder.rewind(start)
+            assert list(recording) == ["0"]
+            model(torch.ones(1, 2))
+            assert list(recording) == ["0#0", "0#1"]
+            recorder.rewind(start)
+
+
 def test_going_back_forgets_what_went_wrong_since():
     model = Calls(Unreadable())
     recorder = Recorder()

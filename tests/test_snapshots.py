@@ -539,6 +539,26 @@ def test_a_fixture_snapshot_of_another_plugin_is_named(project):
     result.stdout.fnmatch_lines(["*syrupy, and the fixture 'snapshot' is builtins's here."])
 
 
+def test_a_baseline_of_maps_with_nan_is_recorded_with_a_warning(project):
+    project.change("nan")
+    result = project.run("-W", "error", "--snapshot-update")
+    result.assert_outcomes(failed=2)
+    assert not project.table.parent.exists()
+    result = project.run("-W", "default", "--snapshot-update")
+    result.assert_outcomes(passed=2, warnings=2)
+    result.stdout.fnmatch_lines(
+        [
+            "  *test_it.py:*: FeatureMapsWarning: A baseline is recorded of feature maps that hold "
+            "NaN: small_model.conv2.",
+            "  Every run that has the same NaN agrees with it. feature_maps.assert_finite() says "
+            "where they begin; where NaN is what is tested, ignore "
+            "pytest_featuremaps.FeatureMapsWarning.",
+        ],
+        consecutive=True,
+    )
+    project.run("-W", "error").assert_outcomes(passed=2)
+
+
 def test_a_folder_in_the_place_of_a_baseline_is_told(project):
     project.record()
     project.table.unlink()

@@ -46,7 +46,7 @@ def _zero(norms: Sequence[tuple[Vitals, float]]) -> Iterator[Finding]:
     back through them.
     """
     for one, norm in reversed(norms):
-        if norm == 0 and not is_narrow(one.numbers):
+        if norm == 0 and not is_narrow(one):
             sentence = "has a gradient of zero throughout"
             yield one.finding("zero gradient", sentence, "0", "not zero")
 

@@ -129,7 +129,12 @@ def _origin(one: Vitals) -> tuple[str, str]:
 
 def _dead(one: Vitals, limit: float | None) -> Iterator[Finding]:
     channels = one.numbers.channels
-    if limit is None or channels is None or is_narrow(one.numbers) or not _rectifies(one.families):
+    if limit is None or is_narrow(one) or not _rectifies(one.families):
+        return
+    if channels is None:
+        # Of numbers without channels only that all of them are dead can be known.
+        if one.width and one.numbers.zero_fraction == 1.0 and limit < 1.0:
+            yield one.finding("dead", "is dead: zero throughout", "all of it", share(limit))
         return
     dead, count = len(one.numbers.dead_channels), len(channels.mean)
     if dead > limit * count:
@@ -140,7 +145,7 @@ def _dead(one: Vitals, limit: float | None) -> Iterator[Finding]:
 
 def _constant(one: Vitals, limit: float | None) -> Iterator[Finding]:
     channels = one.numbers.channels
-    if limit is None or channels is None or is_narrow(one.numbers):
+    if limit is None or channels is None or is_narrow(one):
         return
     if belongs_to(one.families, _MAY_BE_CONSTANT):
         return

@@ -59,6 +59,7 @@ class Vitals:
         title: how messages name it.
         families: the names of the module's class and of those it derives from.
         numbers: its statistics.
+        width: how many channels it has; None where that is not known.
         samples: how many samples the batch holds.
         infinite: how many of its values are ±Inf.
         saturated: the share of its values at the ends of the function; None where it has none.
@@ -71,6 +72,7 @@ class Vitals:
     title: str
     families: tuple[str, ...]
     numbers: Stats
+    width: int | None = None
     samples: int = 1
     infinite: int = 0
     saturated: float | None = None
@@ -129,12 +131,12 @@ def not_finite(
             yield one.finding(kind, sentence, f"{count} of {size}", share(limit), cause)
 
 
-def is_narrow(numbers: Stats) -> bool:
+def is_narrow(one: Vitals) -> bool:
     """Tell whether a map has so few channels that a share of them says little.
 
     Half of the channels behind a ReLU may well be zero for one input of a healthy network.
     """
-    return numbers.channels is not None and len(numbers.channels.mean) < _FEWEST_CHANNELS
+    return one.width is not None and one.width < _FEWEST_CHANNELS
 
 
 def belongs_to(families: tuple[str, ...], words: tuple[str, ...]) -> bool:

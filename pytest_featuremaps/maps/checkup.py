@@ -56,6 +56,7 @@ def _vitals(key: str, one: Record) -> Vitals:
         title=one.title,
         families=axes.families(one),
         numbers=numbers,
+        width=_width(one),
         samples=_samples(one),
         infinite=values.infinite_count(one),
         saturated=_saturated(one),
@@ -65,6 +66,11 @@ def _vitals(key: str, one: Record) -> Vitals:
         ),
         gradient=_gradient(one),
     )
+
+
+def _width(one: Record) -> int | None:
+    axis = axes.channel_axis(one)
+    return None if axis is None else one.shape[axis]
 
 
 def _samples(one: Record) -> int:

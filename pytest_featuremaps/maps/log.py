@@ -77,6 +77,11 @@ class Log:
         asked = self.asked_calls.copy()
         return Log(dict(self.layers), dict(self.paths), maps=[*self.maps], asked_calls=asked)
 
+    def join(self) -> None:
+        """Give every map to its layer as it is counted now, whichever it was recorded by."""
+        for one in self.maps:
+            one.place = one.place._replace(layer=self.layers[one.place.layer.where])
+
     def replace(self, maps: Sequence[Record], calls: Mapping[Where, int]) -> None:
         """Hold these maps and counts of calls instead; a layer not named has no calls."""
         self.maps[:] = maps

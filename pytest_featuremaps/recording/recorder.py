@@ -140,6 +140,7 @@ class Recorder:
         for label, entered in self.log.model_inputs.items():
             del entered.calls[moment.entered.get(label, 0) :]
         self.log.replace(moment.maps, {where: one.calls for where, one in moment.layers.items()})
+        self.log.join()
         for where, layer in self.log.layers.items():
             before = moment.layers[where]
             layer.ran, layer.recorded = before.ran, before.recorded

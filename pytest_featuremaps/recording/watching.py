@@ -65,8 +65,7 @@ class Watch:
             self._hooks[where] = hooks
             self._captured[where] = weakref.ref(known.modules[layer.path])
             self._log.layers[where] = layer
-        for one in self._log.maps:  # those of a layer that was captured before stay its own
-            one.place = one.place._replace(layer=self._log.layers[one.place.layer.where])
+        self._log.join()  # the maps of a layer that was captured before stay its own
 
     def _layer(
         self,

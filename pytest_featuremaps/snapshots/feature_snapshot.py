@@ -150,6 +150,7 @@ class FeatureSnapshot:
         self._outcomes.claims.claim(path)
         if self._store.records(path):
             _warn_of_training(records)
+            _warn_of_nan(numbers)
         failure = self._store.compare(kind, data, suffix, self._options)
         if failure is None:
             self._outcomes.agreements.append(path)
@@ -190,6 +191,21 @@ def _warn_of_training(records: Sequence[Record]) -> None:
             f"{listed(modules, most=6)}.\n"
             "Dropout draws anew in every run, and BatchNorm goes by the batch. Call model.eval() "
             "in the model's fixture; where training mode is what is tested, ignore "
+            "pytest_featuremaps.FeatureMapsWarning.",
+            FeatureMapsWarning,
+            stacklevel=4,
+        )
+
+
+def _warn_of_nan(numbers: Table) -> None:
+    """Warn that a baseline is recorded of maps that hold NaN: it would agree with them for good."""
+    lines = [one for one in numbers.lines if one.stats and one.stats["nan_count"]]
+    if lines:
+        warnings.warn(
+            "A baseline is recorded of feature maps that hold NaN: "
+            f"{listed([one.key for one in lines], most=6)}.\n"
+            "Every run that has the same NaN agrees with it. feature_maps.assert_finite() says "
+            "where they begin; where NaN is what is tested, ignore "
             "pytest_featuremaps.FeatureMapsWarning.",
             FeatureMapsWarning,
             stacklevel=4,
