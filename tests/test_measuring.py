@@ -82,6 +82,16 @@ def test_weights_after_a_step_are_known_once_what_was_made_before_it_is_forgotte
     assert line("0", record_of(before)).weights == ""
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_weights_of_a_layer_that_ran_without_its_model(training):
+    """A forward in training mode may change them, and nothing was asked before it."""
+    model = nn.Sequential(nn.BatchNorm1d(2)).train(training)
+    with capture(model, "0", required=False) as maps:
+        model[0](torch.ones(3, 2))
+    known = line("0", record_of(maps["0"])).weights
+    assert known == ("" if training else weights_of(model[0])())
+
+
 def test_weights_that_cannot_be_read_say_nothing():
     model = linear()
     model.register_buffer("adjacency", torch.eye(2).to_sparse())

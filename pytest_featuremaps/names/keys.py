@@ -24,7 +24,8 @@ def without_place(key: str) -> str:
     return re.split(r"[#\[]", key, maxsplit=1)[0]
 
 
-def _not_known() -> str:
+def not_known() -> str:
+    """Give the digest of weights that are not known."""
     return ""
 
 
@@ -86,7 +87,7 @@ class Layer:
     def __getstate__(self) -> tuple[None, dict[str, object]]:
         """Return the state to pickle: everything but the ways to the module."""
         state = {one.name: getattr(self, one.name) for one in fields(self)}
-        return None, state | {"weights": _not_known, "training": _none}
+        return None, state | {"weights": not_known, "training": _none}
 
     @property
     def where(self) -> Where:

@@ -17,11 +17,12 @@ from pytest_featuremaps.maps.keeping import Gradients, Kept, Unkept, View, keep
 from pytest_featuremaps.maps.log import Log
 from pytest_featuremaps.maps.model_inputs import ModelInputs
 from pytest_featuremaps.maps.record import Record
-from pytest_featuremaps.names.keys import Layer, Place
+from pytest_featuremaps.names.keys import Layer, Place, not_known
 from pytest_featuremaps.names.leaves import Leaf, arguments, tensors
 from pytest_featuremaps.recording.inert import Hook, remove_all
 from pytest_featuremaps.recording.modes import unseen
 from pytest_featuremaps.recording.situation import describe, in_backward, is_traced, this_call
+from pytest_featuremaps.recording.weights import weights_of
 
 Taken: TypeAlias = Mapping[str, Mapping[Leaf, Kept]]
 
@@ -114,6 +115,8 @@ class Hooks(Hook):
 
     def _recorded(self, call: int, output: object, taken: Taken | Unkept | None) -> list[Record]:
         """Return the maps of one call, and watch for their gradients."""
+        if self.layer.weights is not_known:
+            self._know_weights()
         leaves = tensors(output)
         records = []
         for leaf, tensor in leaves:
@@ -122,6 +125,12 @@ class Hooks(Hook):
             if self.layer.grads:
                 self._watch_gradient(tensor, records[-1])
         return records
+
+    def _know_weights(self) -> None:
+        """Know the weights of a module that ran without its model; a forward may train them."""
+        module = self._module()
+        if module is not None and not module.training:
+            self.layer.weights = weights_of(module)
 
     def _watch_gradient(self, tensor: torch.Tensor, one: Record) -> None:
         if tensor.requires_grad:
@@ -228,14 +237,14 @@ class Probe(Hook):
         self,
         module: nn.Module,
         entered: ModelInputs | None = None,
-        begin: Callable[[nn.Module], None] | None = None,
+        begin: Callable[[], None] | None = None,
     ) -> None:
         """Put the hook on.
 
         Args:
             module: the module to watch.
             entered: takes note of what the module is called with; nothing does when None.
-            begin: what else is to be done with the module before it runs.
+            begin: what else is to be done before it runs.
         """
         super().__init__()
         self.ran = False
@@ -255,6 +264,7 @@ class Probe(Hook):
         kwargs: Mapping[str, Any] = MappingProxyType({}),  # left out where none are asked for
     ) -> None:
         """Note that the module runs, and with what."""
+        del module
         if is_traced() or self.released:
             return
         self.ran = True
@@ -263,4 +273,4 @@ class Probe(Hook):
         if self._entered is not None:
             unseen(self._entered.note, args, kwargs)
         if self._begin is not None:
-            unseen(self._begin, module)
+            unseen(self._begin)

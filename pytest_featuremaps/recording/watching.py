@@ -12,16 +12,15 @@ from torch import nn
 
 from pytest_featuremaps.maps.log import Log
 from pytest_featuremaps.maps.model_inputs import ModelInputs
-from pytest_featuremaps.names.keys import Layer, Where
+from pytest_featuremaps.names.keys import Layer, Where, not_known
 from pytest_featuremaps.names.paths import ROOT, Survey
 from pytest_featuremaps.names.targets import Resolved
 from pytest_featuremaps.recording.hooks import Hooks, Probe
 from pytest_featuremaps.recording.inert import remove_all, sweep
 from pytest_featuremaps.recording.models import training_of
-from pytest_featuremaps.recording.modes import unseen
 from pytest_featuremaps.recording.options import CaptureOptions
 from pytest_featuremaps.recording.silence import owner
-from pytest_featuremaps.recording.weights import changes, weights_of
+from pytest_featuremaps.recording.weights import weights_of
 
 _ASKED = ("keep", "inputs", "grads", "channels", "layout")
 
@@ -37,7 +36,6 @@ class Watch:
         self._hooks: dict[Where, Hooks] = {}
         self._captured: dict[Where, weakref.ref[nn.Module]] = {}
         self._probes: dict[Where, Probe] = {}
-        self._changes: dict[str, int] = {}
 
     def register(
         self, label: str, known: Survey, resolved: Sequence[Resolved], options: CaptureOptions
@@ -47,8 +45,6 @@ class Watch:
         added: dict[Where, tuple[Layer, Hooks]] = {}
         families: dict[type[nn.Module], tuple[str, ...]] = {}
         training = training_of(known.modules[ROOT])
-        if label not in self._changes:
-            self._changes[label] = unseen(changes, known.modules[ROOT])
         try:
             for path in [path for path in known.modules if path in wanted]:
                 module = known.modules[path]
@@ -95,7 +91,7 @@ class Watch:
             options.layout,
             families=families[kind],
             sequence_first=_is_sequence_first(module),
-            weights=unseen(weights_of, module),
+            weights=not_known,
         )
 
     def remove(self, chosen: set[Where]) -> None:
@@ -122,27 +118,23 @@ class Watch:
                 begin = partial(_begin, weakref.ref(self), label) if path == ROOT else None
                 self._probes[label, path] = Probe(known.modules[path], entered, begin)
 
-    def begin(self, label: str, model: nn.Module) -> None:
-        """Know the weights of a model as they are now, unless maps were made with others.
+    def begin(self, label: str) -> None:
+        """Know the weights of what has not run yet as they are before the model runs.
 
         They may have been loaded, or trained, since the hooks went on.
         """
-        if any(one.calls for where, one in self._log.layers.items() if where[0] == label):
-            return
-        now = changes(model)
-        if self._changes.get(label) == now:
-            return
-        self._changes[label] = now
-        for where, known in self._captured.items():
-            module = known() if where[0] == label else None
-            if module is not None and where in self._log.layers:
-                self._log.layers[where].weights = weights_of(module)
+        for where, captured in self._captured.items():
+            layer = self._log.layers.get(where) if where[0] == label else None
+            module = captured() if layer is not None and not layer.calls else None
+            if layer is not None and module is not None:
+                layer.weights = weights_of(module)
 
     def clear(self) -> None:
         """Watch for no gradient of what was recorded so far, and leave its layers to it."""
         for where, hooks in self._hooks.items():
             hooks.forget()
-            hooks.layer = self._log.layers[where] = replace(hooks.layer)
+            hooks.layer = replace(hooks.layer, weights=not_known)
+            self._log.layers[where] = hooks.layer
 
     def forget(self, label: str) -> None:
         """Take every hook and probe off one model."""
@@ -150,7 +142,6 @@ class Watch:
         for where in [where for where in self._probes if where[0] == label]:
             self._probes.pop(where).remove()
         self._log.model_inputs.pop(label, None)
-        self._changes.pop(label, None)
 
     def ran(self, label: str) -> set[str]:
         """Return the paths of the probed modules of a model that ran."""
@@ -177,7 +168,7 @@ def _is_sequence_first(module: nn.Module) -> bool:
     return asked is not None and vars(asked).get("batch_first") is False
 
 
-def _begin(watch: weakref.ref[Watch], label: str, model: nn.Module) -> None:
+def _begin(watch: weakref.ref[Watch], label: str) -> None:
     alive = watch()
     if alive is not None:
-        alive.begin(label, model)
+        alive.begin(label)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
-import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
 from pytest_featuremaps.errors import UnsupportedTensor
-from pytest_featuremaps.names.paths import every_module
 from pytest_featuremaps.numbers.sketch import digest, digest_text
 
 
@@ -20,32 +18,16 @@ def weights_of(module: nn.Module) -> Callable[[], str | None]:
     return partial(_weights, weakref.ref(module), _versions(module))
 
 
-def changes(model: nn.Module) -> int:
-    """Return a number that grows whenever a parameter or buffer of a model is changed in place.
-
-    It is 0 where there are none. One walk tells it of the whole model.
-    """
-    state = [
-        one
-        for module in every_module(model)
-        for part in (module._parameters, module._buffers)
-        for one in part.values()
-        if one is not None
-    ]
-    return _total(state)
-
-
 def _versions(module: nn.Module) -> int:
-    """Return what `changes` does, quicker for a module without children."""
+    """Return a number that grows whenever a parameter or buffer is changed in place.
+
+    It is 0 where there are none.
+    """
     if module._modules:
         own = [*module.parameters(), *module.buffers()]
     else:  # most modules; a walk over children costs more than all the rest
         state = (*module._parameters.values(), *module._buffers.values())
         own = [one for one in state if one is not None]
-    return _total(own)
-
-
-def _total(own: Sequence[torch.Tensor]) -> int:
     try:
         return len(own) + sum([one._version for one in own])
     except (RuntimeError, ValueError):
