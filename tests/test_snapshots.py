@@ -540,12 +540,13 @@ def test_a_fixture_snapshot_of_another_plugin_is_named(project):
 
 
 def test_a_baseline_of_maps_with_nan_is_recorded_with_a_warning(project):
+    strict = ("-W", "error::pytest_featuremaps.FeatureMapsWarning")
     project.change("nan")
-    result = project.run("-W", "error", "--snapshot-update")
+    result = project.run(*strict, "--snapshot-update")
     result.assert_outcomes(failed=2)
     assert not project.table.parent.exists()
     result = project.run("-W", "default", "--snapshot-update")
-    result.assert_outcomes(passed=2, warnings=2)
+    result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(
         [
             "  *test_it.py:*: FeatureMapsWarning: A baseline is recorded of feature maps that hold "
@@ -556,7 +557,7 @@ def test_a_baseline_of_maps_with_nan_is_recorded_with_a_warning(project):
         ],
         consecutive=True,
     )
-    project.run("-W", "error").assert_outcomes(passed=2)
+    project.run(*strict).assert_outcomes(passed=2)
 
 
 def test_a_folder_in_the_place_of_a_baseline_is_told(project):
