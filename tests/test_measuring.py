@@ -92,6 +92,15 @@ def test_weights_of_a_layer_that_ran_without_its_model(training):
     assert known == ("" if training else weights_of(model[0])())
 
 
+def test_weights_of_a_first_call_in_training_are_not_those_of_a_later_one():
+    model = nn.Sequential(nn.BatchNorm1d(2))
+    with capture(model, "0", required=False) as maps:
+        model[0](torch.randn(3, 2))
+        model.eval()
+        model[0](torch.randn(3, 2))
+    assert line("0#0", record_of(maps["0#0"])).weights == ""
+
+
 def test_weights_that_cannot_be_read_say_nothing():
     model = linear()
     model.register_buffer("adjacency", torch.eye(2).to_sparse())

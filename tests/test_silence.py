@@ -369,6 +369,19 @@ def test_going_back_counts_calls_from_there_whatever_was_cleared_since():
             recorder.rewind(start)
 
 
+def test_going_back_to_a_model_that_was_detached_since_keeps_its_maps():
+    model = nn.Sequential(nn.Linear(2, 2))
+    recorder = Recorder()
+    with Recording(recorder) as recording:
+        recording.attach(model, "0")
+        model(torch.ones(1, 2))
+        start = recorder.moment()
+        recorder.detach("model")
+        assert list(recording) == []
+        recorder.rewind(start)
+        assert list(recording) == ["0"]
+
+
 def test_going_back_forgets_what_went_wrong_since():
     model = Calls(Unreadable())
     recorder = Recorder()

@@ -78,9 +78,13 @@ class Log:
         return Log(dict(self.layers), dict(self.paths), maps=[*self.maps], asked_calls=asked)
 
     def join(self) -> None:
-        """Give every map to its layer as it is counted now, whichever it was recorded by."""
+        """Give every map to its layer as it is counted now, whichever it was recorded by.
+
+        Those of a layer that is not captured any more keep the one they have.
+        """
         for one in self.maps:
-            one.place = one.place._replace(layer=self.layers[one.place.layer.where])
+            layer = one.place.layer
+            one.place = one.place._replace(layer=self.layers.get(layer.where, layer))
 
     def replace(self, maps: Sequence[Record], calls: Mapping[Where, int]) -> None:
         """Hold these maps and counts of calls instead; a layer not named has no calls."""

@@ -115,7 +115,7 @@ class Hooks(Hook):
 
     def _recorded(self, call: int, output: object, taken: Taken | Unkept | None) -> list[Record]:
         """Return the maps of one call, and watch for their gradients."""
-        if self.layer.weights is not_known:
+        if not call and self.layer.weights is not_known:
             self._know_weights()
         leaves = tensors(output)
         records = []
