@@ -534,6 +534,12 @@ def test_numbers_stand_beside_the_picture(page):
     assert others.rect["y"] == beyond.rect["y"]
 
 
+def test_counts_are_shown_to_the_last_one_and_other_numbers_in_short(page):
+    values = [262144, 0, 0.02184153, -0.428453, 0.0000123456, None]
+    told = page.ask("return [...arguments].map(shown)", *values)
+    assert told == ["262144", "0", "0.021842", "-0.42845", "1.2346e-5", "–"]
+
+
 def test_blinking_by_hand(page):
     found = drawn(page, STEM, "stem")
 

@@ -68,6 +68,11 @@ def why(before, after):
     return headline(comparison, "t")[1]
 
 
+def test_counts_are_told_to_the_last_one():
+    comparison = compare(table(A), table(with_stats(A, nan_count=1_605_632)))
+    assert "    NaN count moved by 1605632, allowed 0 (0 → 1605632)" in tell(comparison, "n.jsonl")
+
+
 def test_one_changed_layer():
     after = with_stats(off(B), mean=0.3, max=3.0, nan_count=2)
     comparison = compare(table(A, B, C), table(A, after, C))

@@ -322,7 +322,8 @@ const QUANTITIES = {
 
 function shown(value) {
   if (typeof value !== "number") return Array.isArray(value) ? value.join("×") : value ?? "–";
-  return value && Math.abs(value) < 1e-3 ? value.toExponential(4) : String(Number(value.toPrecision(5)));
+  if (Number.isInteger(value)) return String(value);
+  return Math.abs(value) < 1e-3 ? value.toExponential(4) : String(Number(value.toPrecision(5)));
 }
 
 function roughly(value) {

@@ -8,7 +8,7 @@ from typing import Final
 
 from pytest_featuremaps.baseline.comparing import Comparison
 from pytest_featuremaps.baseline.judging import Entry, Violation, shape_text
-from pytest_featuremaps.baseline.tables import Line, Value
+from pytest_featuremaps.baseline.tables import COUNTS, Line, Value
 from pytest_featuremaps.wording import as_layer, counted, plain
 
 WIDTH: Final = 100
@@ -103,7 +103,9 @@ def say_fully(comparison: Comparison, entry: Entry, violation: Violation) -> str
     said = say_violation(comparison, violation)
     if entry.expected is None or entry.actual is None or name not in entry.actual.stats:
         return said
-    return f"{said} ({entry.expected.stats[name]:.6g} → {entry.actual.stats[name]:.6g})"
+    digits = "" if name in COUNTS else ".6g"
+    before, after = (format(one.stats[name], digits) for one in (entry.expected, entry.actual))
+    return f"{said} ({before} → {after})"
 
 
 def gaps(comparison: Comparison) -> str:
